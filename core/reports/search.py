@@ -96,8 +96,11 @@ def search_everything(bridge: Bridge, actor: Actor, text: str) -> Findings:
 
 
 def may_be_user_id(text: str, findings: Findings) -> bool:
-    """Return whether a text is worth looking up as the id of a user."""
-    return bool(text.strip()) and (not findings.hits or bool(_LIKE_AN_ID.fullmatch(text.strip())))
+    """Return whether a text is worth looking up as the id of a user: “run 12” is not, whether that is found or not."""
+    words = text.strip()
+    if not words or _read(words).kind is not None:
+        return False
+    return not findings.hits or bool(_LIKE_AN_ID.fullmatch(words))
 
 
 def _read(text: str) -> _Asked:

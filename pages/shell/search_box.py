@@ -34,7 +34,9 @@ _MOST_GROUPS = 3
 # What is searched, and an example of each; syncs and cohorts are for those who may open them.
 _SEARCHED = "Search finds groups, syncs and cohorts by name or number, runs by number, and users by their whole id."
 _EXAMPLES = "Group, sync or cohort; run 12; the whole id of a user"
-_SEARCHED_BY_VIEWERS = "Search finds groups by name, runs by number, and users by their whole id."
+_SEARCHED_BY_VIEWERS = (
+    "Search finds groups by name, runs by number, and users by their whole id. Syncs and cohorts are for analysts."
+)
 _EXAMPLES_FOR_VIEWERS = "Group; run 12; the whole id of a user"
 
 _PAGES = {
@@ -91,18 +93,25 @@ def _show(bridge: Bridge, person: Actor, address: dict[str, str], field: str) ->
     with show_errors(), st.container(key="search_found", gap="small"):
         findings = search_everything(bridge, person, text)
         _show_hits(findings)
-        is_user = False
+        ways = len(findings.hits)
         if may_be_user_id(text, findings):
-            is_user = _show_user(bridge, person, text, is_alone=not findings.hits)
-        elif text.strip() and " " not in text.strip():
+            ways += _show_user(bridge, person, text, is_alone=not findings.hits)
+        elif ways and " " not in text.strip():
             _show_way_to_user(f"Look up “{_short(text)}” as a user's id", text)
-        ways = len(findings.hits) + is_user
-        if not ways:
-            st.caption(_SEARCHED_BY_VIEWERS if is_viewer else _SEARCHED)
-        elif ways == 1:
-            st.caption("Enter opens it.")
-        else:
-            st.caption("Enter opens the first, the arrow keys lead to the others.")
+            ways += 1
+        elif text.strip() and not ways:
+            st.caption("Nothing has this number.")
+        _show_hint(ways, is_viewer=is_viewer)
+
+
+def _show_hint(ways: int, *, is_viewer: bool) -> None:
+    """Show what Enter does with so many ways to go on; without any, what is searched."""
+    if ways == 1:
+        st.caption("Enter opens it.")
+    elif ways:
+        st.caption("Enter opens the first, the arrow keys lead to the others.")
+    else:
+        st.caption(_SEARCHED_BY_VIEWERS if is_viewer else _SEARCHED)
 
 
 def _entered(field: str) -> str:

@@ -94,8 +94,10 @@ def test_where_nothing_is_found_enter_leads_nowhere_and_what_is_searched_is_said
     assert at.title[0].value == "History"
     assert "Nothing has this name or number, and no user this id." in shown(at)
     assert "Search finds groups, syncs and cohorts by name or number" in shown(at)
-    viewer = search(open_page(HISTORY, user=sign_in_as(exported, Role.VIEWER)), "")
-    assert "Search finds groups by name, runs by number" in shown(viewer)
+    viewer = search(open_page(HISTORY, user=sign_in_as(exported, Role.VIEWER)), "sync 1")
+    assert "Nothing has this number." in shown(viewer)
+    assert "Syncs and cohorts are for analysts." in shown(viewer)
+    assert "Why, and what to do" not in shown(viewer)
     assert "sync" not in field_of(viewer).placeholder.lower()
 
 

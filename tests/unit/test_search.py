@@ -233,7 +233,16 @@ def test_where_none_of_several_projects_is_meant_what_is_here_is_found(named: Br
 
 @pytest.mark.parametrize(
     ("text", "is_worth_it"),
-    [("i_7f3", True), ("u12", True), ("buyers", False), ("Bold buyers 2", False), ("nobody", True), ("  ", False)],
+    [
+        ("i_7f3", True),
+        ("u12", True),
+        ("buyers", False),
+        ("Bold buyers 2", False),
+        ("nobody", True),
+        ("  ", False),
+        ("run 99", False),
+        ("sync #7", False),
+    ],
 )
 def test_what_looks_like_an_id_or_is_nothing_else_is_looked_up(named: Bridge, text: str, is_worth_it: bool):
     findings = search_everything(named, LOCAL, text.partition(" 2")[0])
