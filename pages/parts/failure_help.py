@@ -7,7 +7,8 @@ import streamlit as st
 from core.access.roles import Actor, Role
 from core.bridge import Bridge
 from core.connections.failures import is_of_connection
-from data.models import Run, RunStatus
+from core.syncs import held_runs
+from data.models import APPLIED, Run, RunStatus
 from pages.parts import run_status, whom_to_ask
 
 _TO_RUN_AGAIN = (RunStatus.FAILED, RunStatus.INTERRUPTED, RunStatus.CANCELLED)
@@ -18,7 +19,8 @@ def show(bridge: Bridge, person: Actor, run: Run, *, key: str, place: str, with_
 
     Without `with_retry` the page has a button of its own for that.
     """
-    if run.status not in _TO_RUN_AGAIN:
+    is_done_by_another = held_runs.decided_as(run.status, run.step) == APPLIED
+    if run.status not in _TO_RUN_AGAIN or is_done_by_another:
         return
     is_about_connection = run.status == RunStatus.FAILED and is_of_connection(run.error_code)
     with st.container(horizontal=True, vertical_alignment="center"):

@@ -16,7 +16,7 @@ from core.reports import match_funnel, overview
 from core.rules.matching import MAX_LENGTH, Reason
 from core.run_log import Retry, seconds_left
 from core.syncs import held_runs, retry, runs
-from data.models import DECISIONS, UNFINISHED, Run, RunFilter, RunStatus
+from data.models import APPLIED, DECISIONS, DISCARDED, UNFINISHED, Run, RunFilter, RunStatus
 from pages.parts import flow, links
 from pages.parts.actions import perform, show_errors
 from pages.parts.colors import Color
@@ -52,6 +52,8 @@ BADGES: dict[str, Badge] = {
     RunStatus.INTERRUPTED: Badge("Interrupted", "power_off", "orange"),
     RunStatus.CANCELLED: Badge("Cancelled", "cancel", "gray"),
 }
+# As on the buttons that decide.
+_DECISION_ICONS = {APPLIED: "check", DISCARDED: "close"}
 # How far along a run is at the start of each step, and what it does then.
 STEPS: dict[str, tuple[float, str]] = {
     "queued": (0.0, "Waiting for a worker to take it"),
@@ -104,8 +106,9 @@ def word_of(status: str, step: str = "") -> str:
 def badge(run: Run) -> None:
     """Show the run's state, and whether it wrote at all."""
     look = badge_for(run)
+    icon = _DECISION_ICONS.get(held_runs.decided_as(run.status, run.step), look.icon)
     with st.container(horizontal=True, vertical_alignment="center", gap="small", width="content"):
-        st.badge(state_word(run), icon=f":material/{look.icon}:", color=look.color)
+        st.badge(state_word(run), icon=f":material/{icon}:", color=look.color)
         if run.dry_run:
             st.badge("Preview", icon=":material/experiment:", color="gray")
 

@@ -346,7 +346,9 @@ def test_why_a_held_run_was_let_through_is_kept_and_shown(practising: Bridge, he
     told = "Applied by local. Note: “The *campaign* is over”"
     assert told in shown(open_page(HISTORY, run=held.id))
     queued = runs.list_runs(practising, LOCAL, limit=1)[0]
-    assert f"Run {queued.id} followed." in shown(open_page(HISTORY, run=held.id))
+    applied = open_page(HISTORY, run=held.id)
+    assert f"Run {queued.id} followed." in shown(applied)
+    assert "history_again" not in page_buttons(applied), "that run does it"
     assert f"Follows run {held.id}, which was held. {told}" in shown(open_page(HISTORY, run=queued.id))
     line = audit_log.list_audit(practising, LOCAL)[0]
     assert line.after[f"run {held.id}"]["decision_note"] == "The *campaign* is over"
