@@ -31,6 +31,7 @@ from data.outbox_models import (
     MessageStatus,
 )
 from data.repeating import repeated
+from data.run_order import last_ended_first
 from data.seen import ChangedSinceSeen
 
 FAILING_AFTER = 3
@@ -146,9 +147,9 @@ def note_removed(session: Session, sync_id: int, *, now: datetime) -> None:
 
 
 def count_failures(session: Session, group_id: int) -> int:
-    """Count how many of the latest runs of a group failed in a row, up to some."""
+    """Count how many of the runs of a group that ended last failed in a row, up to some."""
     latest = select(Run.status).where(Run.group_id == group_id, *_OF_COHORT, col(Run.status).in_(_COUNTED))
-    statuses = session.exec(latest.order_by(col(Run.id).desc()).limit(MOST_FAILURES)).all()
+    statuses = session.exec(latest.order_by(*last_ended_first()).limit(MOST_FAILURES)).all()
     return next((number for number, status in enumerate(statuses) if status not in _FAILED), len(statuses))
 
 
@@ -240,7 +241,7 @@ def open_late(engine: Engine, seen: SyncHealth, *, now: datetime) -> bool:
             return False
         facts = _sync_facts(session, sync_id)
         newest = select(Run.id).where(Run.group_id == group_id, *_OF_COHORT, col(Run.status).in_(_COUNTED))
-        run_id = session.exec(newest.order_by(col(Run.id).desc()).limit(1)).first()
+        run_id = session.exec(newest.order_by(*last_ended_first()).limit(1)).first()
         facts |= _cause(session, run_id) if run_id is not None else {}
         _enter(session, f"sync:{sync_id}", None, Finding(Condition.LATE, CRITICAL, facts), now)
     return True

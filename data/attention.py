@@ -5,8 +5,8 @@ from __future__ import annotations
 from sqlmodel import col, select, union_all
 
 from data.engine import Engine, read_session
-from data.models import Group, Run, RunStatus, Sync, SyncKind, SyncState
-from data.run_stats import FAILED, select_recovery
+from data.models import Run, RunStatus, Sync, SyncKind, SyncState
+from data.run_stats import FAILED, select_newest_of_groups
 
 # So many held runs are listed, and counted, at most.
 MOST_HELD = 1000
@@ -21,12 +21,9 @@ def list_groups(engine: Engine) -> list[int]:
     paused = select(col(Sync.group_id)).where(Sync.kind == SyncKind.RECURRING, Sync.state == SyncState.PAUSED)
     held = select(col(Run.group_id)).where(Run.status == RunStatus.HELD, col(Run.dry_run).is_(False))
     held = select(held.limit(MOST_HELD).subquery().c.group_id)
-    newest = select(Run.id).where(Run.group_id == Group.id, col(Run.dry_run).is_(False))
-    newest = newest.order_by(col(Run.id).desc()).limit(1).correlate(Group).scalar_subquery()
     failed = select(col(Run.group_id)).where(
-        col(Run.id).in_(select(newest).select_from(Group)),
+        col(Run.id).in_(select_newest_of_groups()),
         col(Run.status).in_(FAILED),
-        select_recovery(Run).is_(None),
         col(Run.group_id).not_in(paused),
     )
     with read_session(engine) as session:

@@ -10,11 +10,12 @@ from sqlmodel import col, select
 
 from data.engine import Engine, read_session
 from data.models import Group, Run, RunStatus
+from data.run_order import last_ended_first, of_each_group, status_in_order, when_ended
 
 # Such a read had everything: its run ended well, or it was held with all that it had read. One that was held because
 # Mixpanel's own total did not agree with what was read had a part.
 _READS = (
-    col(Run.status).in_((RunStatus.SUCCEEDED, RunStatus.HELD)),
+    status_in_order().in_((RunStatus.SUCCEEDED, RunStatus.HELD)),
     col(Run.error_code).is_distinct_from("held_total"),
     col(Run.restore_snapshot).is_(None),
 )
@@ -40,9 +41,9 @@ class ReadShare(NamedTuple):
 
 
 def newest_reads(engine: Engine, project_id: int) -> list[Run]:
-    """Return the newest run of each group of a project's cohorts that read its cohort whole."""
+    """Return the last run to end of each group of a project's cohorts that read its cohort whole."""
     newest = select(Run.id).where(Run.group_id == Group.id, Run.status == RunStatus.SUCCEEDED, Run.trigger != "undo")
-    newest = newest.order_by(col(Run.id).desc()).limit(1).correlate(Group).scalar_subquery()
+    newest = newest.order_by(*last_ended_first()).limit(1).correlate(Group).scalar_subquery()
     of_project = select(newest).select_from(Group).where(Group.project_id == project_id)
     with read_session(engine) as session:
         return list(session.exec(select(Run).where(col(Run.id).in_(of_project))).all())
@@ -51,19 +52,22 @@ def newest_reads(engine: Engine, project_id: int) -> list[Run]:
 def latest_reads(engine: Engine) -> list[CohortRead]:
     """Return the latest whole read for each group, dry runs too."""
     newest = select(Run.id).where(Run.group_id == Group.id, *_READS)
-    newest = newest.order_by(col(Run.id).desc()).limit(1).correlate(Group).scalar_subquery()
+    newest = newest.order_by(*last_ended_first()).limit(1).correlate(Group).scalar_subquery()
     query = select(Run, Group.project_id).where(Run.group_id == Group.id)
     with read_session(engine) as session:
-        rows = session.exec(query.where(col(Run.id).in_(select(newest).select_from(Group)))).all()
+        rows = session.exec(query.where(col(Run.id).in_(of_each_group(newest)))).all()
     return [CohortRead(*row) for row in rows]
 
 
 def list_reads(engine: Engine, project_id: int, cohort_id: int, *, limit: int) -> list[Run]:
     """List the latest whole reads of a project's cohort, dry runs too, newest first."""
     groups = select(Group.id).where(Group.project_id == project_id, Group.cohort_id == cohort_id)
-    query = select(Run).where(Run.cohort_id == cohort_id, col(Run.group_id).in_(groups), *_READS)
+    query = select(Run).where(*_READS).order_by(*last_ended_first()).limit(limit)
     with read_session(engine) as session:
-        return list(session.exec(query.order_by(col(Run.id).desc()).limit(limit)).all())
+        # Group by group, which an index has in this order: there is one for each destination.
+        ids = session.exec(groups).all()
+        reads = [run for group_id in ids for run in session.exec(query.where(Run.group_id == group_id)).all()]
+    return sorted(reads, key=when_ended, reverse=True)[:limit]
 
 
 def list_shares(engine: Engine, *, limit: int) -> list[ReadShare]:
@@ -74,7 +78,7 @@ def list_shares(engine: Engine, *, limit: int) -> list[ReadShare]:
         col(Run.profiles), col(Run.members) + col(Run.duplicates),
     ).where(*_READS)  # fmt: skip
     with read_session(engine) as session:
-        rows = session.connection().execute(query.order_by(col(Run.id).desc()).limit(limit)).all()
+        rows = session.connection().execute(query.order_by(*last_ended_first()).limit(limit)).all()
     return [
         ReadShare(run_id, project_id, cohort_id, name, matched_by, at, usable / profiles)
         for run_id, project_id, cohort_id, name, matched_by, at, profiles, usable in rows

@@ -171,9 +171,7 @@ class Connection(SQLModel, table=True):
     project_token_end: str = Field(default="", max_length=4)
     # Destination
     url: str = ""
-    address: str | None = Field(
-        default=None, sa_column=Column("address", Text)
-    )  # encrypted; then `url` is its host only
+    address: str | None = Field(default=None, sa_column=Column("address", Text))  # encrypted; `url` is its host then
     address_hash: str = Field(default="", max_length=64)  # keyed: two that lead to one place have the same
     sign_in: str = Field(default=SignInKind.APPTIMIZE, max_length=16)
     sign_in_name: str = ""  # the user name, or the name of the header
@@ -235,6 +233,8 @@ class Run(SQLModel, table=True):
         Index("run_slots_met", "trigger", "status", "queued_at", "sync_id"),
         Index("run_by_time", "queued_at", "status", "dry_run"),
         Index("run_group_ended", "group_id", "status", "dry_run", "finished_at"),
+        Index("run_by_end", "finished_at", "id"),
+        Index("run_of_group_by_end", "group_id", "finished_at", "id"),
     )
 
     id: int | None = Field(default=None, primary_key=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Literal
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session, select
 
 from data import leases, run_queue
 from data.engine import Engine, read_session, write_session
@@ -14,6 +14,7 @@ from data.locks import of_project
 from data.models import LeaseKind, Run, RunStatus
 from data.query_models import PageSize
 from data.repeating import repeated
+from data.run_order import last_ended_first
 
 # How a run that would try finds a project: it is the one that tries, another is, or something is in doubt.
 Trial = Literal["begun", "taken", "in doubt"]
@@ -64,4 +65,4 @@ def last_profiles(engine: Engine, group_id: int) -> int | None:
     """Return how many profiles the group's latest run that succeeded had read; None before the first one."""
     with read_session(engine) as session:
         query = select(Run.profiles).where(Run.group_id == group_id, Run.status == RunStatus.SUCCEEDED)
-        return session.exec(query.order_by(col(Run.id).desc()).limit(1)).first()
+        return session.exec(query.order_by(*last_ended_first()).limit(1)).first()

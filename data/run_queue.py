@@ -8,7 +8,7 @@ from datetime import datetime
 from itertools import takewhile
 from typing import Any, NamedTuple
 
-from sqlalchemy import Engine, func, update
+from sqlalchemy import Engine, func, or_, update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
@@ -31,6 +31,7 @@ from data.models import (
     Timing,
 )
 from data.repeating import repeated
+from data.run_order import ended_before, last_ended_first
 from data.run_outcome import RunProgress
 
 # The steps in which nothing of the cohort has arrived: a death there says nothing of the run.
@@ -321,7 +322,7 @@ def interrupt(engine: Engine, lease: Lease, *, recover: Callable[[Death], Recove
 
 
 def _count_deaths(session: Session, run: Run) -> int:
-    """Count how often running a run of the group died while it read or later.
+    """Count how often in a row running a run of the group died while it read or later, this run last.
 
     A run that died before that, which says nothing of the run, counts as 0.
     """
@@ -331,11 +332,11 @@ def _count_deaths(session: Session, run: Run) -> int:
         select(Run.status, Run.step)
         .where(
             Run.group_id == run.group_id,
-            col(Run.id) <= run.id,
+            or_(col(Run.id) == run.id, ended_before(run)),
             col(Run.dry_run).is_(False),
             col(Run.status).not_in(UNFINISHED),
         )
-        .order_by(col(Run.id).desc())
+        .order_by(*last_ended_first())
         .limit(_DEATHS_LOOKED_AT)
     ).all()
     died = takewhile(lambda row: row[0] == RunStatus.INTERRUPTED, ended)

@@ -20,6 +20,7 @@ from data.models import UNFINISHED, Connection, DoubtCause, Group, LeaseKind, Ru
 from data.proof_models import TriedDelivery, Untraced
 from data.repeating import repeated
 from data.run_changes import Ended
+from data.run_order import ended_before
 from data.run_outcome import GroupOutcome, Pause, RunOutcome
 from data.sync_runs import supersede_held
 from data.tables import table_of
@@ -177,12 +178,14 @@ def _pause(session: Session, sync_id: int, pause: Pause, now: datetime) -> None:
 
 @repeated
 def forget_previews(engine: Engine, run_id: int) -> list[str]:
-    """Let a dry run take the place of the older ones of its group; returns the differences that no row names now."""
+    """Let a dry run take the place of those of its group that ended before it; returns the differences that no row
+    names now.
+    """
     with write_session(engine, RELYING) as session:
         run = session.get_one(Run, run_id)
         older = (
             col(Run.group_id) == run.group_id,
-            col(Run.id) < run_id,
+            ended_before(run),
             col(Run.dry_run),
             col(Run.difference).is_not(None),
         )
@@ -202,7 +205,7 @@ def forget_snapshots(engine: Engine, group_id: int, *, keep: int) -> list[str]:
         restoring = select(Run.restore_snapshot).where(Run.group_id == group_id, col(Run.status).in_(UNFINISHED))
         needed = {base, *session.exec(restoring).all(), *session.exec(select(TriedDelivery.snapshot)).all()}
         newest = select(Run.snapshot).where(Run.group_id == group_id, col(Run.snapshot).is_not(None))
-        names = session.exec(newest.group_by(col(Run.snapshot)).order_by(func.max(Run.id).desc())).all()
+        names = session.exec(newest.group_by(col(Run.snapshot)).order_by(func.max(Run.finished_at).desc())).all()
         old = [name for name in names[keep:] if name and name not in needed]
         session.exec(update(Run).where(col(Run.snapshot).in_(old)).values(snapshot=None))
         # What began a group stays as that run's difference: who was added is read from it.
@@ -214,10 +217,12 @@ def forget_snapshots(engine: Engine, group_id: int, *, keep: int) -> list[str]:
 
 @repeated
 def forget_excluded(engine: Engine, run_id: int) -> list[str]:
-    """Forget the excluded profiles of the older runs of a run's group; returns the files that no row names now."""
-    group_id = select(Run.group_id).where(Run.id == run_id).scalar_subquery()
-    older = (col(Run.group_id) == group_id, col(Run.id) < run_id, col(Run.excluded).is_not(None))
+    """Forget the excluded profiles of the runs of a run's group that ended before it; returns the files that no row
+    names now.
+    """
     with read_session(engine) as session:
+        run = session.get_one(Run, run_id)
+        older = (col(Run.group_id) == run.group_id, ended_before(run), col(Run.excluded).is_not(None))
         if session.exec(select(Run.id).where(*older).limit(1)).first() is None:
             return []
     with write_session(engine, RELYING) as session:

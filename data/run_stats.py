@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, ScalarSelect, case, func, or_
+from sqlalchemy import ColumnElement, case, func, or_
 from sqlalchemy import select as select_columns
 from sqlalchemy.orm import InstrumentedAttribute, aliased, load_only
 from sqlmodel import col, extract, select, union_all
+from sqlmodel.sql.expression import SelectOfScalar
 
 from data.engine import Engine, read_session
 from data.models import UNFINISHED, Connection, Group, Run, RunStatus, Sync, SyncKind, SyncState, Timing
+from data.run_order import last_ended_first, of_each_group, status_in_order
 from data.runs import told_status
 from data.sync_models import read_timing
 
@@ -24,7 +26,7 @@ _OF_A_CHANGE: list[InstrumentedAttribute[Any]] = [
 ]
 
 
-# How runs end that a later run of the group may recover.
+# How runs end that one of the group which ends later may recover.
 FAILED = (RunStatus.FAILED, RunStatus.INTERRUPTED)
 # Such a run wrote its group, or found it as it should be. The last of them to end made it what it is: one that waits
 # for a query is overtaken by later ones.
@@ -77,54 +79,47 @@ class ConnectedRun(NamedTuple):
     destination_id: int
 
 
-def select_recovery(failed: type[Run]) -> ScalarSelect[Any]:
-    """Select the last run of the same group that ended well after one that failed.
-
-    It may have the smaller id, where it waited for a query meanwhile.
+def select_newest_of_groups() -> SelectOfScalar[Any]:
+    """Select each group's newest run that was meant to write: the one asked for last, while that is not done; then the
+    one that ended last.
     """
-    other = aliased(Run)
-    ended_well = (other.group_id == failed.group_id, other.status == RunStatus.SUCCEEDED, col(other.dry_run).is_(False))
-    later = select(other.id).where(*ended_well, col(other.finished_at) > col(failed.finished_at))
-    return later.order_by(col(other.finished_at).desc()).limit(1).correlate(failed).scalar_subquery()
+    asked, other = aliased(Run), aliased(Run)
+    newest = select(Run.id).where(Run.group_id == Group.id, col(Run.dry_run).is_(False))
+    newest = newest.order_by(col(Run.id).desc()).limit(1).correlate(Group).scalar_subquery()
+    ended = select(other.id).where(
+        other.group_id == asked.group_id, col(other.dry_run).is_(False), col(other.status).not_in(UNFINISHED)
+    )
+    ended = ended.order_by(*last_ended_first(other)).limit(1).correlate(asked).scalar_subquery()
+    latest = case((col(asked.status).in_(UNFINISHED), col(asked.id)), else_=ended)
+    return select(latest).where(col(asked.id).in_(of_each_group(newest)))
 
 
 def newest_of_each_group(engine: Engine) -> list[ConnectedRun]:
-    """Return each group's newest run that was meant to write, the newest first.
-
-    In place of one that failed it is the one that ended well after that, if there is one.
-    """
-    failed = aliased(Run)
-    latest = case(
-        (col(failed.status).in_(FAILED), func.coalesce(select_recovery(failed), failed.id)), else_=col(failed.id)
-    )
-    newest = select(Run.id).where(Run.group_id == Group.id, col(Run.dry_run).is_(False))
-    newest = newest.order_by(col(Run.id).desc()).limit(1).correlate(Group).scalar_subquery()
+    """Return each group's newest run that was meant to write (`select_newest_of_groups`), the newest first."""
     connected = select(Run, Sync.mixpanel_id, Group.destination_id).where(
         Run.sync_id == Sync.id, Run.group_id == Group.id
     )
     with read_session(engine) as session:
-        ids = select(latest).where(col(failed.id).in_(select(newest).select_from(Group)))
-        rows = session.exec(connected.where(col(Run.id).in_(ids))).all()
+        rows = session.exec(connected.where(col(Run.id).in_(select_newest_of_groups()))).all()
     return sorted((ConnectedRun(*row) for row in rows), key=lambda row: row.run.id or 0, reverse=True)
 
 
 def newest_ended_of_cohort(engine: Engine, cohort_id: int) -> list[Run]:
-    """Return the newest run that has ended of each group of a cohort, and of those meant to write, newest first."""
+    """Return the run of each group of a cohort that ended last, and of those meant to write, the last one first."""
     ended = select(Run.id).where(Run.group_id == Group.id, col(Run.status).not_in(UNFINISHED))
     newest = [
-        query.order_by(col(Run.id).desc()).limit(1).correlate(Group).scalar_subquery()
+        query.order_by(*last_ended_first()).limit(1).correlate(Group).scalar_subquery()
         for query in (ended, ended.where(col(Run.dry_run).is_(False)))
     ]
     ids = [col(Run.id).in_(select(each).select_from(Group).where(Group.cohort_id == cohort_id)) for each in newest]
     with read_session(engine) as session:
-        return list(session.exec(select(Run).where(or_(*ids)).order_by(col(Run.id).desc())).all())
+        return list(session.exec(select(Run).where(or_(*ids)).order_by(*last_ended_first())).all())
 
 
 def last_success_of_each_group(engine: Engine, *, only: Sequence[int] | None = None) -> dict[int, Run]:
     """Return the last run to end of each group, or of these, that wrote it, or found it as it should be."""
     newest = select(Run.id).where(Run.group_id == Group.id, *_WROTE)
-    newest = newest.order_by(col(Run.finished_at).desc(), col(Run.id).desc())
-    newest = newest.limit(1).correlate(Group).scalar_subquery()
+    newest = newest.order_by(*last_ended_first()).limit(1).correlate(Group).scalar_subquery()
     ids = select(newest).select_from(Group)
     ids = ids if only is None else ids.where(col(Group.id).in_(only))
     with read_session(engine) as session:
@@ -189,7 +184,7 @@ def first_success(engine: Engine, group_id: int, *, since: datetime) -> datetime
 
 
 def largest_drop(engine: Engine, group_id: int, *, changes: int) -> float | None:
-    """Return the largest share of its members that one of a group's newest `changes` took from it.
+    """Return the largest share of its members that one of a group's last `changes` took from it.
 
     None: there was no change. What a person let through, or asked for, is no measure of what is usual.
     """
@@ -203,7 +198,7 @@ def largest_drop(engine: Engine, group_id: int, *, changes: int) -> float | None
             col(Run.approved).is_(False),
             Run.trigger != "undo",
         )
-        .order_by(col(Run.id).desc())
+        .order_by(*last_ended_first())
         .limit(changes)
         .subquery()
     )
@@ -258,7 +253,7 @@ def changes_between(
     query = select_columns(
         col(Run.id), col(Run.finished_at), col(Run.added), col(Run.removed), col(Run.difference), col(Run.trigger),
         col(Run.matched_by),
-    ).where(*conditions).order_by(col(Run.finished_at).desc(), col(Run.id).desc()).limit(limit)  # fmt: skip
+    ).where(*conditions).order_by(*last_ended_first()).limit(limit)  # fmt: skip
     with read_session(engine) as session:
         rows = session.connection().execute(query).all()
     return [
@@ -271,12 +266,14 @@ def changes_between(
 def changes(engine: Engine, group_id: int | None, *, limit: int) -> list[Change]:
     """List the newest runs that changed who is in a group, or in any: what ended last wrote last, and comes first."""
     query = select(Run).options(load_only(*_OF_A_CHANGE))
-    query = query.where(col(Run.difference).is_not(None), *_WROTE)
-    if group_id is not None:
-        query = query.where(Run.group_id == group_id).order_by(col(Run.finished_at).desc())
+    query = query.where(col(Run.difference).is_not(None), col(Run.dry_run).is_(False))
+    if group_id is None:
+        query = query.where(status_in_order() == RunStatus.SUCCEEDED)
+    else:
+        query = query.where(Run.status == RunStatus.SUCCEEDED, Run.group_id == group_id)
     with read_session(engine) as session:
-        runs = session.exec(query.order_by(col(Run.id).desc()).limit(limit)).all()
-    found = [
+        runs = session.exec(query.order_by(*last_ended_first()).limit(limit)).all()
+    return [
         Change(
             run.id,
             run.group_id,
@@ -290,7 +287,6 @@ def changes(engine: Engine, group_id: int | None, *, limit: int) -> list[Change]
         for run in runs
         if run.id is not None and run.difference is not None and run.finished_at is not None
     ]
-    return sorted(found, key=lambda change: (change.at, change.run_id), reverse=True)
 
 
 class ExcludedFile(NamedTuple):
@@ -304,7 +300,7 @@ def excluded_files(engine: Engine, *, only: int | None = None) -> dict[int, Excl
     """Return the file of profiles that each group's latest read excluded, of all groups or of one, by group."""
     # Asked group by group: the newest run has it nearly always, and the others need not be looked at.
     newest = select(Run.id).where(Run.group_id == Group.id, col(Run.excluded).is_not(None))
-    newest = newest.order_by(col(Run.id).desc()).limit(1).correlate(Group).scalar_subquery()
+    newest = newest.order_by(*last_ended_first()).limit(1).correlate(Group).scalar_subquery()
     query = select(Run.group_id, Run.excluded, Run.matched_by)
     with read_session(engine) as session:
         looked_at = select(newest).select_from(Group)
@@ -327,19 +323,20 @@ def rules_of_snapshot(engine: Engine, name: str) -> list[str]:
 
 
 def kept_runs(engine: Engine, group_id: int) -> list[Run]:
-    """List the runs whose members are kept, newest first: of those in a row that share a snapshot the one that began.
+    """List the runs whose members are kept, the one that ended last first: of those in a row that share a snapshot the
+    one that began.
 
     A group that was rolled back has the snapshot of an earlier run again.
     """
     is_kept = (Run.group_id == group_id, col(Run.snapshot).is_not(None), Run.status == RunStatus.SUCCEEDED)
     with read_session(engine) as session:
-        rows = session.exec(select(Run.id, Run.snapshot).where(*is_kept).order_by(col(Run.id))).all()
+        rows = session.exec(select(Run.id, Run.snapshot).where(*is_kept).order_by(*last_ended_first())).all()[::-1]
         begun = [
             run_id
             for (run_id, snapshot), before in zip(rows, [None, *(snapshot for _, snapshot in rows)], strict=False)
             if snapshot != before
         ]
-        return list(session.exec(select(Run).where(col(Run.id).in_(begun)).order_by(col(Run.id).desc())).all())
+        return list(session.exec(select(Run).where(col(Run.id).in_(begun)).order_by(*last_ended_first())).all())
 
 
 def actors(engine: Engine) -> list[str]:

@@ -28,6 +28,7 @@ from data.models import (
 )
 from data.proof_models import TriedDelivery, Untraced
 from data.receivers import SharedReceiver
+from data.run_order import status_in_order
 
 _FAILURES_LOOKED_AT = 50
 # Of a run that was held: a person applied or discarded it.
@@ -167,8 +168,7 @@ def count_runs(engine: Engine, which: RunFilter) -> int:
 
 def told_status() -> ColumnElement[str]:
     """Build the status of a run to count by: of one that was held it is what a person decided, where one did."""
-    # SQLite would read all runs in the order of an index on `status` to group by that; by time it reads the few.
-    return case((_IS_DECIDED, col(Run.step)), else_=func.coalesce(Run.status, ""))
+    return case((_IS_DECIDED, col(Run.step)), else_=status_in_order())
 
 
 def _is_told_as(statuses: Sequence[str]) -> ColumnElement[bool]:

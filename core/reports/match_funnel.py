@@ -18,6 +18,7 @@ from data.cohort_reads import CohortRead, ReadShare
 from data.members.duck import MembersDamaged
 from data.members.excluded import ExcludedProfile, count_excluded, iterate_excluded, list_excluded
 from data.models import Run
+from data.run_order import when_ended
 
 _EXCLUDED_COLUMNS = ("reason", "distinct_id")
 
@@ -91,7 +92,7 @@ def latest_reads(bridge: Bridge, actor: Actor) -> list[CohortRead]:
     Where destinations know people by different ids, there is one for each kind of id; Apptimize's comes first.
     """
     newest: dict[tuple[int, int, str], CohortRead] = {}
-    for read in sorted(cohort_reads.latest_reads(bridge.engine), key=lambda read: read.run.id or 0):
+    for read in sorted(cohort_reads.latest_reads(bridge.engine), key=lambda read: when_ended(read.run)):
         newest[_cohort_and_kind(read)] = read
     return sorted(newest.values(), key=lambda read: (read.run.cohort_name.casefold(), *_cohort_and_kind(read)))
 
@@ -142,7 +143,7 @@ def find_last_read(
     if not reads:
         raise NotFound(f"Cohort {cohort_id} was not read yet.", advice="Omit --last to read it now.")
     require_one_project(bridge, {read.project_id for read in reads}, cohort_id)
-    return max((read.run for read in reads), key=lambda run: run.id or 0)
+    return max((read.run for read in reads), key=when_ended)
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ from data.models import (
     WorkerHeartbeat,
 )
 from data.query_budget import BudgetStatus
+from data.run_order import when_ended
 from data.run_stats import ConnectedRun, Size
 
 DAY = timedelta(days=1)
@@ -129,9 +130,7 @@ def get_health_and_attention(
 ) -> tuple[list[Health], AttentionItems]:
     """Return how each connection did when a run last used it, and what stopped, or was held, and waits for a person."""
     newest = run_stats.newest_of_each_group(bridge.engine)
-    ended = sorted(
-        (row for row in newest if row.run.finished_at), key=lambda row: row.run.finished_at or row.run.queued_at
-    )
+    ended = sorted((row for row in newest if row.run.finished_at), key=lambda row: when_ended(row.run))
     health = [_health(connection, ended[::-1]) for connection in connections]
     # What is held waits for a person until it is superseded, whatever was queued, or has failed, since.
     held = runs.list_runs(bridge.engine, RunFilter(statuses=(RunStatus.HELD,), with_dry_runs=False), limit=MOST_HELD)
@@ -201,13 +200,9 @@ def workers(bridge: Bridge, actor: Actor) -> list[WorkerHeartbeat]:
 
 @action(Role.VIEWER)
 def match_rates(bridge: Bridge, actor: Actor, project_id: int) -> dict[int, Run]:
-    """Return, by cohort of a project, the newest run that read it whole and matched it by Apptimize ids."""
-    newest: dict[int, Run] = {}
-    for run in cohort_reads.newest_reads(bridge.engine, project_id):
-        other = newest.get(run.cohort_id)
-        if not id_kind(run.matched_by) and (other is None or (other.id or 0) < (run.id or 0)):
-            newest[run.cohort_id] = run
-    return newest
+    """Return, by cohort of a project, the last run that read it whole and matched it by Apptimize ids."""
+    reads = sorted(cohort_reads.newest_reads(bridge.engine, project_id), key=when_ended)
+    return {run.cohort_id: run for run in reads if not id_kind(run.matched_by)}
 
 
 @action(Role.VIEWER)

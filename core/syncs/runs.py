@@ -40,7 +40,7 @@ def list_runs(
 
 @action(Role.VIEWER)
 def newest_of_cohort(bridge: Bridge, actor: Actor, cohort_id: int) -> list[Run]:
-    """List the newest run that has ended of each group of a cohort, and of those meant to write, newest first."""
+    """List the run of each group of a cohort that ended last, and of those meant to write, the last one first."""
     return run_stats.newest_ended_of_cohort(bridge.engine, cohort_id)
 
 

@@ -39,7 +39,7 @@ class CohortNow:
     syncs: list[SyncView]
     active: list[Run]
     ended: list[Run]
-    """The newest run that ended of each group, and the newest that was meant to write, the newest first."""
+    """The run of each group that ended last, and the last that was meant to write, the last one first."""
     groups: list[Group]
     """All groups that it has, those too that were never delivered."""
     newest_run_id: int | None
@@ -86,7 +86,8 @@ class CohortNow:
             )
             for group_id, own in runs_of.items()
         ]
-        return sorted(rows, key=lambda row: -(row.latest.id or 0) if row.latest else 0)
+        turn = {run.id: number for number, run in enumerate(self.ended)}
+        return sorted(rows, key=lambda row: turn[row.latest.id] if row.latest else len(turn))
 
 
 def load(

@@ -101,7 +101,7 @@ def _since(run: Run, now: GroupNow | None) -> str:
     if now.group.in_doubt:
         return "What it holds now is in doubt."
     later = now.settled_by
-    if later is None or later.id is None or later.id <= (run.id or 0):
+    if later is None or later.id == run.id:
         return ""
     if later.trigger == "undo":
         return f"It was rolled back by run {later.id} since, to {pluralize(later.members, 'member')}."

@@ -13,8 +13,9 @@ from core.reports import overview
 from core.reports.group_state import group_states
 from core.syncs import listing, recurring
 from core.syncs.checks import checked_tags
+from data import alert_states, attention, cohort_reads, run_records
 from data import run_stats as rows
-from data.engine import write_session
+from data.engine import read_session, write_session
 from data.models import Connection, Group, Run, RunStatus, Sync, SyncKind, SyncState
 
 
@@ -31,8 +32,9 @@ def sync(bridge: Bridge, group_with_runs: list[Run]) -> Sync:
 
 def ended(bridge: Bridge, sync: Sync, *, hours_ago: float, status: str = RunStatus.SUCCEEDED, **values: object) -> Run:
     at = bridge.clock.now() - timedelta(hours=hours_ago)
-    facts = {"trigger": "schedule", "actor": "schedule", "members": 5, "queued_at": at, "finished_at": at, **values}
-    run = Run(sync_id=sync.id, group_id=sync.group_id, cohort_id=1, cohort_name="", group_name="", destination="",
+    facts = {"trigger": "schedule", "actor": "schedule", "cohort_id": 1, "members": 5, "queued_at": at,
+             "finished_at": at, **values}  # fmt: skip
+    run = Run(sync_id=sync.id, group_id=sync.group_id, cohort_name="", group_name="", destination="",
               status=status, **facts)  # type: ignore[arg-type]  # fmt: skip
     with write_session(bridge.engine) as session:
         session.add(run)
@@ -117,6 +119,74 @@ def test_the_largest_drop_is_what_runs_took_by_themselves(bridge: Bridge, sync: 
 
     assert largest() == pytest.approx(0.07)
     assert largest(changes=1) == pytest.approx(2 / 93)
+
+
+@pytest.fixture
+def overtaken(bridge: Bridge, sync: Sync) -> tuple[Run, Run]:
+    """A run that waited for a query, and the one with the larger number that came and went meanwhile."""
+
+    def read(name: str, *, hours_ago: float, removed: int) -> Run:
+        return ended(
+            bridge, sync, hours_ago=hours_ago, cohort_id=7, difference=f"d{name}", snapshot=f"s{name}",
+            excluded=f"e{name}", profiles=11, added=1, removed=removed, unchanged=10 - removed,
+        )  # fmt: skip
+
+    last, first = read("1", hours_ago=1, removed=5), read("2", hours_ago=2, removed=1)
+    assert (first.id or 0) > (last.id or 0)
+    return first, last
+
+
+def test_of_two_runs_the_one_that_ended_last_wrote_last_and_read_last(
+    bridge: Bridge, sync: Sync, overtaken: tuple[Run, Run]
+):
+    first, last = (run.id for run in overtaken)
+    engine, group_id = bridge.engine, sync.group_id
+    whole = [read.run for read in cohort_reads.latest_reads(engine)]
+
+    assert [change.run_id for change in rows.changes(engine, None, limit=1)] == [last]
+    assert [change.run_id for change in rows.changes(engine, group_id, limit=1)] == [last]
+    assert [run.id for run in cohort_reads.newest_reads(engine, sync.project_id)] == [last]
+    assert [run.id for run in whole] == [last]
+    assert [run.id for run in cohort_reads.list_reads(engine, sync.project_id, 7, limit=2)] == [last, first]
+    assert [read.run_id for read in cohort_reads.list_shares(engine, limit=2)] == [last, first]
+    assert [run.id for run in rows.kept_runs(engine, group_id)] == [last, first]
+    assert rows.largest_drop(engine, group_id, changes=1) == pytest.approx(0.5)
+    assert rows.excluded_files(engine)[group_id].name == "e1"
+    assert [row.run.id for row in rows.newest_of_each_group(engine)] == [last]
+    assert [run.id for run in rows.newest_ended_of_cohort(engine, 7)] == [last]
+
+
+def test_what_an_overtaken_run_kept_takes_the_place_of_what_ended_before_it(
+    bridge: Bridge, sync: Sync, overtaken: tuple[Run, Run]
+):
+    first, last = (run.id or 0 for run in overtaken)
+    engine = bridge.engine
+    previews = [
+        ended(bridge, sync, hours_ago=hours, dry_run=True, difference=name) for hours, name in ((0, "p1"), (3, "p2"))
+    ]
+
+    assert run_records.forget_excluded(engine, first) == []
+    assert run_records.forget_excluded(engine, last) == ["e2"]
+    assert run_records.forget_previews(engine, previews[1].id or 0) == []
+    assert run_records.forget_previews(engine, previews[0].id or 0) == ["p2"]
+    assert run_records.forget_snapshots(engine, sync.group_id, keep=1) == ["s2"]
+
+
+def test_failures_in_a_row_are_those_after_the_success_that_ended_last(bridge: Bridge, sync: Sync):
+    ended(bridge, sync, hours_ago=2)  # it waited while the next two came and went
+    for hours in (4, 3, 1):
+        ended(bridge, sync, hours_ago=hours, status=RunStatus.FAILED)
+
+    with read_session(bridge.engine) as session:
+        assert alert_states.count_failures(session, sync.group_id) == 1
+
+
+def test_a_failure_is_the_last_word_of_a_group_also_where_the_run_was_overtaken(bridge: Bridge, sync: Sync):
+    failed = ended(bridge, sync, hours_ago=1, status=RunStatus.FAILED)
+    ended(bridge, sync, hours_ago=2)
+
+    assert [row.run.id for row in rows.newest_of_each_group(bridge.engine)] == [failed.id]
+    assert attention.list_groups(bridge.engine) == [sync.group_id]
 
 
 def test_the_last_day_is_counted_by_status_without_dry_runs(bridge: Bridge, sync: Sync, group_with_runs: list[Run]):
