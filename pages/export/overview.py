@@ -14,7 +14,7 @@ from core.connections.lookup import choose_mixpanel
 from core.leases import workers
 from core.reports import clocks, overview, storage
 from core.reports.overview import DoubtfulGroup, Health, QuotaStatus, RestoredDatabase
-from core.syncs import listing, recurring, retry, runs
+from core.syncs import listing, recurring, run_again, runs
 from core.syncs.listing import SyncView
 from data.models import MIXPANEL_SIDE, Connection, Run, RunStatus, SyncKind, WorkerHeartbeat
 from pages.export import freshness_table
@@ -257,7 +257,7 @@ def _show_doubtful(bridge: Bridge, person: Actor, doubtful: DoubtfulGroup) -> No
     group = doubtful.group
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         if person.role >= Role.ANALYST:
-            again = partial(retry.export_again, bridge, person, group.id or 0)
+            again = partial(run_again.export_again, bridge, person, group.id or 0)
             st.button(
                 "Export again",
                 key=f"overview_doubtful_{group.id}",

@@ -25,7 +25,7 @@ def show(bridge: Bridge, person: Actor, run: Run, *, key: str, place: str, with_
     is_about_connection = run.status == RunStatus.FAILED and is_of_connection(run.error_code)
     with st.container(horizontal=True, vertical_alignment="center"):
         if with_retry:
-            run_status.run_again(bridge, person, run, key=key, place=place)
+            run_status.run_again_button(bridge, person, run, key=key, place=place)
         if is_about_connection:
             whom_to_ask.show_way_to_connections(bridge, person)
         elif with_retry and person.role < Role.ANALYST:

@@ -15,7 +15,7 @@ from core.export.progress import accepted_messages
 from core.reports import match_funnel, overview
 from core.rules.matching import MAX_LENGTH, Reason
 from core.run_log import Retry, seconds_left
-from core.syncs import held_runs, retry, runs
+from core.syncs import held_runs, run_again, runs
 from data.models import APPLIED, DECISIONS, DISCARDED, UNFINISHED, Run, RunFilter, RunStatus
 from pages.parts import flow, links
 from pages.parts.actions import perform, show_errors
@@ -362,7 +362,7 @@ def link(run: Run) -> None:
     links.view_run(run.id)
 
 
-def run_again(bridge: Bridge, person: Actor, run: Run, *, key: str, place: str) -> None:
+def run_again_button(bridge: Bridge, person: Actor, run: Run, *, key: str, place: str) -> None:
     """Show the button that runs a run again, to those who may."""
     if person.role < Role.ANALYST:
         return
@@ -371,7 +371,7 @@ def run_again(bridge: Bridge, person: Actor, run: Run, *, key: str, place: str) 
         key=key,
         icon=":material/replay:",
         on_click=perform,
-        args=(place, partial(retry.run_again, bridge, person, run.id or 0), _queued_text),
+        args=(place, partial(run_again.run_again, bridge, person, run.id or 0), _queued_text),
     )
 
 

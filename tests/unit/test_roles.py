@@ -56,7 +56,7 @@ from core.syncs import (
     one_time,
     previews,
     recurring,
-    retry,
+    run_again,
     runs,
     settings,
     several,
@@ -317,8 +317,8 @@ TABLE: dict[str, tuple[Role, str, Call]] = {
     "forecast_exports": (Role.ANALYST, READS, lambda on, who: export_forecast.forecast_exports(on.bridge, who, [])),
     "start_export": (Role.ANALYST, WORKED, lambda on, who: one_time.start_export(on.bridge, who, 8)),
     # What they ask for is queued already; their own tests have what they queue.
-    "export_again": (Role.ANALYST, READS, lambda on, who: retry.export_again(on.bridge, who, 1)),
-    "run_again": (Role.ANALYST, READS, lambda on, who: retry.run_again(on.bridge, who, on.queued)),
+    "export_again": (Role.ANALYST, READS, lambda on, who: run_again.export_again(on.bridge, who, 1)),
+    "run_again": (Role.ANALYST, READS, lambda on, who: run_again.run_again(on.bridge, who, on.queued)),
     "undo_to": (Role.ANALYST, ELSEWHERE, lambda on, who: undo.undo_to(on.bridge, who, on.queued)),
     "associate_one": (
         Role.ANALYST,

@@ -8,7 +8,7 @@ from sqlmodel import select
 from core.access.roles import LOCAL
 from core.bridge import Bridge
 from core.errors import NotConnected, NotFound
-from core.syncs import one_time, recurring, retry
+from core.syncs import one_time, recurring, run_again
 from data.engine import read_session, write_session
 from data.models import Connection, Group, Run, RunStatus, SyncState
 from tests.stage.rows import build_folder, build_mixpanel, change_row
@@ -41,30 +41,30 @@ def test_an_export_goes_between_the_same_connections_whatever_they_are_called_by
     change_connection(home, "csv-news", name="papers")
     change_connection(home, "csv-shop", name="csv-news")
 
-    again = retry.run_again(home, LOCAL, failed(home, run))
+    again = run_again.run_again(home, LOCAL, failed(home, run))
 
     assert (again.id != run.id, again.sync_id, again.group_id) == (True, run.sync_id, run.group_id)
     assert (again.status, again.destination, again.trigger) == (RunStatus.QUEUED, "papers", "manual")
-    assert retry.run_again(home, LOCAL, run.id or 0).id == again.id
+    assert run_again.run_again(home, LOCAL, run.id or 0).id == again.id
 
 
 def test_a_group_is_written_again_from_its_own_project(home: Bridge):
     run = one_time.start_export(home, LOCAL, COHORT, mixpanel="news", to="csv-news")
     failed(home, run)
 
-    again = retry.export_again(home, LOCAL, run.group_id)
+    again = run_again.export_again(home, LOCAL, run.group_id)
 
     assert (again.id != run.id, again.group_id, again.sync_id) == (True, run.group_id, run.sync_id)
     change_connection(home, "news", removed=True)
     with pytest.raises(NotConnected, match="not connected any more"):
-        retry.export_again(home, LOCAL, run.group_id)
+        run_again.export_again(home, LOCAL, run.group_id)
 
 
 @pytest.mark.parametrize("asked", [{"dry_run": True}, {"full": True}], ids=["preview", "full"])
 def test_a_preview_writes_nothing_again_and_a_full_overwrite_stays_one(home: Bridge, asked: dict[str, bool]):
     run = one_time.start_export(home, LOCAL, COHORT, mixpanel="shop", to="csv-shop", **asked)
 
-    again = retry.run_again(home, LOCAL, failed(home, run))
+    again = run_again.run_again(home, LOCAL, failed(home, run))
 
     assert again.id != run.id
     assert (again.dry_run, again.force_full) == (asked.get("dry_run", False), asked.get("full", False))
@@ -74,23 +74,23 @@ def test_a_run_of_a_recurring_sync_is_its_own_again_with_its_shrink_limit(home: 
     sync = recurring.add_sync(home, LOCAL, COHORT, mixpanel="shop", to="csv-shop", max_shrink=10)
     run = recurring.run_now(home, LOCAL, sync.id or 0)
 
-    again = retry.run_again(home, LOCAL, failed(home, run))
+    again = run_again.run_again(home, LOCAL, failed(home, run))
 
     assert (again.id != run.id, again.sync_id) == (True, sync.id)
     recurring.remove_sync(home, LOCAL, sync.id or 0)
-    assert retry.run_again(home, LOCAL, run.id or 0).sync_id != sync.id  # there is no such limit any more
+    assert run_again.run_again(home, LOCAL, run.id or 0).sync_id != sync.id  # there is no such limit any more
 
 
 def test_a_preview_is_made_again_under_its_own_name(home: Bridge):
     run = one_time.start_export(home, LOCAL, COHORT, group="Beta", mixpanel="shop", to="csv-shop", dry_run=True)
 
-    again = retry.run_again(home, LOCAL, failed(home, run))
+    again = run_again.run_again(home, LOCAL, failed(home, run))
 
     assert (again.id != run.id, again.dry_run, again.group_name) == (True, True, "Beta")
     change_row(home, Run, again.id, status=RunStatus.FAILED)
     one_time.start_export(home, LOCAL, COHORT, group="Gamma", mixpanel="shop", to="csv-shop")
     change_row(home, Group, run.group_id, delivered_at=home.clock.now())  # a group that is there keeps its name
-    assert retry.run_again(home, LOCAL, run.id or 0).group_name == "Gamma"
+    assert run_again.run_again(home, LOCAL, run.id or 0).group_name == "Gamma"
 
 
 def test_a_rollback_is_one_again_and_to_the_same_members(home: Bridge):
@@ -106,13 +106,13 @@ def test_a_rollback_is_one_again_and_to_the_same_members(home: Bridge):
     run = recurring.run_now(home, LOCAL, sync.id or 0)
     number = failed(home, run, trigger="undo", restore_snapshot="run-00000001")
 
-    again = retry.run_again(home, LOCAL, number)
+    again = run_again.run_again(home, LOCAL, number)
 
     assert (again.trigger, again.restore_snapshot) == ("undo", "run-00000001")
     assert recurring.pause_sync(home, LOCAL, sync.id or 0).state == SyncState.PAUSED
     change_row(home, Run, earlier.id, snapshot=None)
     with pytest.raises(NotFound, match=f"The members that run {number} was to write are not kept"):
-        retry.run_again(home, LOCAL, number)
+        run_again.run_again(home, LOCAL, number)
 
 
 @pytest.mark.parametrize(
@@ -127,6 +127,6 @@ def test_what_is_no_longer_connected_is_not_exported_to_or_from_elsewhere(
     change_connection(home, name, **values)
 
     with pytest.raises(NotConnected, match="was removed") as refused:
-        retry.run_again(home, LOCAL, failed(home, run))
+        run_again.run_again(home, LOCAL, failed(home, run))
 
     assert refused.value.advice == "Export the cohort from Cohorts, to what is connected now."
