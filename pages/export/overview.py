@@ -91,7 +91,7 @@ def show_cards(
     mixpanel = [each for each in health if each.connection.side == MIXPANEL_SIDE]
     destinations = [each for each in health if each.connection.side != MIXPANEL_SIDE]
     # Two pairs: side by side where there is room for four, one above the other in each where there is not.
-    with st.container(horizontal=True, gap="small"):
+    with st.container(horizontal=True, gap="small", key="overview_cards"):
         with st.container(horizontal=True, gap="small"):
             with _card("Mixpanel"):
                 _show_connections(mixpanel)
@@ -334,11 +334,11 @@ def show_latest_runs(latest: list[Run]) -> None:
         label="The newest runs",
         go_to=selection.opener(links.HISTORY, "run"),
         opens="Group",
-        opens_width=150,
+        opens_width=140,
         columns={
             "State": state_chips.column(states),
             "Members": st.column_config.NumberColumn(format="localized", width=72),
-            **tables.texts(rows, Destination=150, Cause=250),
+            **tables.texts(rows, Cause=150, Destination=120),
         },
     )
 
@@ -349,7 +349,6 @@ def latest_row(run: Run, states: list[str]) -> dict[str, object]:
         "Group": run.group_name,
         "State": states,
         "Members": run.members if run.status == RunStatus.SUCCEEDED else None,
-        "Destination": run.destination,
         "Cause": causes.of_run(run),
         "When": age(run.finished_at or run.queued_at),
     }
@@ -367,6 +366,7 @@ def show(bridge: Bridge, person: Actor, connections: list[Connection]) -> None:
         views = [view for view in listing.list_syncs(bridge, person) if view.sync.kind == SyncKind.RECURRING]
         health, items = overview.get_health_and_attention(bridge, person, connections, views)
         show_storage(bridge, person)
+        "Destination": run.destination,
         show_clocks(bridge, person, heartbeats)
         show_cards(bridge, person, health, heartbeats, items.not_recovered)
         latest = runs.list_runs(bridge, person, limit=SHOWN)
