@@ -30,12 +30,11 @@ def show(bridge: Bridge, person: Actor, freshness: list[Freshness]) -> None:
     # The page of a sync is for those who may change it; others are led to the group.
     may_change = person.role >= Role.ANALYST
     st.header("Freshness of recurring syncs", anchor=False)
-    st.caption(
+    slot_line.legend(
         pluralize(len(freshness), "recurring sync")
         + (f", {number(late)} late" if late else ", none late")
-        + (f". The {MOST_SYNCS} that need attention first:" if len(freshness) > MOST_SYNCS else ".")
+        + (f". The {MOST_SYNCS} that need attention first" if len(freshness) > MOST_SYNCS else "")
     )
-    slot_line.legend()
     states = [state_chips.of_sync(each) for each in shown]
     width = slot_line.NARROW if any(causes.of_sync(each.view) for each in shown) else slot_line.WIDE
     rows = [
@@ -90,8 +89,8 @@ def table_row(sync: Freshness, states: list[str], line: SlotLine, on_time: OnTim
         "Group": view.group.name,
         "State": states,
         ON_TIME: percent_number(on_time.share),
-        "Destination": view.destination,
         "Cause": causes.of_sync(view),
+        "Destination": view.destination,
         "Updated": age(sync.at) if sync.at else "Not delivered yet",
         "Last 24 hours": slot_line.line(line, width),
         "Last 24 hours in words": slot_line.words(line),

@@ -13,7 +13,7 @@ from core.bridge import Bridge
 from core.connections.lookup import choose_mixpanel
 from core.leases import workers
 from core.reports import clocks, overview, storage
-from core.reports.overview import DoubtfulGroup, Health, QuotaStatus, RestoredDatabase
+from core.reports.overview import AttentionItems, DoubtfulGroup, Health, QuotaStatus, RestoredDatabase
 from core.syncs import listing, recurring, run_again, runs
 from core.syncs.listing import SyncView
 from data.models import MIXPANEL_SIDE, Connection, Run, RunStatus, SyncKind, WorkerHeartbeat
@@ -46,9 +46,12 @@ from pages.parts.whom_to_ask import admins_text
 from pages.shell import gate, page_frame, resources
 
 SHOWN = 8
-# So many runs or syncs that need attention are shown one by one; the pages they lead to have all.
-MOST_ITEMS = 5
+# So many runs and syncs that need attention are shown one by one, what waits for a decision first, so that the rest of
+# the page stays in sight; so many of each kind are behind a fold, and the pages they lead to have all.
+FIRST_ITEMS, MOST_ITEMS = 3, 8
 MOST_WORKERS = 5
+# Where there is no room for the buttons beside the cause, they stand below it.
+_CAUSE_PX = 470
 
 
 def next_step(bridge: Bridge, person: Actor, connections: list[Connection]) -> bool:
@@ -221,16 +224,28 @@ def show_attention(bridge: Bridge, person: Actor, attention: Attention) -> None:
     items = attention.items
     if items.restored:
         show_restored(bridge, person, items.restored)
-    for run in items.runs[:MOST_ITEMS]:
-        show_failed_run(bridge, person, run)
-    if len(items.runs) > MOST_ITEMS:
-        more = f"{pluralize(len(items.runs) - MOST_ITEMS, 'more', 'more')}: see History"
-        st.page_link(links.HISTORY, label=more, icon=":material/history:")
-    for view in items.paused[:MOST_ITEMS]:
-        show_paused(bridge, person, view)
-    if len(items.paused) > MOST_ITEMS:
-        more = f"{pluralize(len(items.paused) - MOST_ITEMS, 'more paused sync')}: see Syncs"
-        st.page_link(links.SYNCS, label=more, icon=":material/sync:")
+    show_items(bridge, person, items)
+
+
+def show_items(bridge: Bridge, person: Actor, items: AttentionItems) -> None:
+    """Show the first runs and syncs that need attention, and the others once a person asks for them."""
+    boxes = [partial(show_failed_run, bridge, person, run) for run in items.runs[:MOST_ITEMS]]
+    boxes += [partial(show_paused, bridge, person, view) for view in items.paused[:MOST_ITEMS]]
+    for show_box in boxes[:FIRST_ITEMS]:
+        show_box()
+    if not boxes[FIRST_ITEMS:]:
+        return
+    more = len(items.runs) + len(items.paused) - FIRST_ITEMS
+    with st.expander(f"{number(more)} more", key="overview_more", icon=":material/list:"):
+        for show_box in boxes[FIRST_ITEMS:]:
+            show_box()
+        for count, noun, page, name, icon in (
+            (len(items.runs), "more run", links.HISTORY, "History", "history"),
+            (len(items.paused), "more paused sync", links.SYNCS, "Syncs", "sync"),
+        ):
+            if count > MOST_ITEMS:
+                label = f"{pluralize(count - MOST_ITEMS, noun)}: see {name}"
+                st.page_link(page, label=label, icon=f":material/{icon}:")
 
 
 def show_restored(bridge: Bridge, person: Actor, restored: RestoredDatabase) -> None:
@@ -270,28 +285,30 @@ def _show_doubtful(bridge: Bridge, person: Actor, doubtful: DoubtfulGroup) -> No
 
 def show_failed_run(bridge: Bridge, person: Actor, run: Run) -> None:
     """Show a run that did not succeed, with its cause."""
-    with st.container(border=True):
+    with st.container(border=True, gap="xsmall"):
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             run_status.badge(run)
             st.markdown(
                 f"**{escape_markdown(run.group_name)}** at {escape_markdown(run.destination)}, {age(run.finished_at)}"
             )
-        st.markdown(message_text(run.error_message, None) + "  \n" + message_text(None, run.error_advice))
+            run_status.link(run)
         with st.container(horizontal=True, vertical_alignment="center"):
+            st.markdown(message_text(run.error_message, run.error_advice), width=_CAUSE_PX)
             if person.role >= Role.ANALYST and run.status == RunStatus.HELD:
                 held_run.buttons(bridge, person, run, place="overview", key=f"overview_{run.id}")
             failure_help.show(bridge, person, run, key=f"overview_again_{run.id}", place="overview")
-            run_status.link(run)
 
 
 def show_paused(bridge: Bridge, person: Actor, view: SyncView) -> None:
     """Show a paused sync, with what paused it."""
-    with st.container(border=True):
+    with st.container(border=True, gap="xsmall"):
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             st.badge(paused_text(view.sync), icon=":material/pause_circle:", color="orange")
             st.markdown(f"**{escape_markdown(view.group.name)}** at {escape_markdown(view.destination)}")
-        st.markdown(escape_markdown(pause_reason(view.sync)))
+            if person.role >= Role.ANALYST:
+                links.view_sync(view.sync.id)
         with st.container(horizontal=True, vertical_alignment="center"):
+            st.markdown(escape_markdown(pause_reason(view.sync)), width=_CAUSE_PX)
             if person.role >= Role.ANALYST:
                 st.button(
                     "Resume",
@@ -304,7 +321,6 @@ def show_paused(bridge: Bridge, person: Actor, view: SyncView) -> None:
                         f"{escape_markdown(view.group.name)} is resumed: a run is due now.",
                     ),
                 )
-                links.view_sync(view.sync.id)
             if view.last_run:
                 failure_help.show(bridge, person, view.last_run, key="", place="overview", with_retry=False)
 
@@ -350,6 +366,7 @@ def latest_row(run: Run, states: list[str]) -> dict[str, object]:
         "State": states,
         "Members": run.members if run.status == RunStatus.SUCCEEDED else None,
         "Cause": causes.of_run(run),
+        "Destination": run.destination,
         "When": age(run.finished_at or run.queued_at),
     }
 
@@ -366,7 +383,6 @@ def show(bridge: Bridge, person: Actor, connections: list[Connection]) -> None:
         views = [view for view in listing.list_syncs(bridge, person) if view.sync.kind == SyncKind.RECURRING]
         health, items = overview.get_health_and_attention(bridge, person, connections, views)
         show_storage(bridge, person)
-        "Destination": run.destination,
         show_clocks(bridge, person, heartbeats)
         show_cards(bridge, person, health, heartbeats, items.not_recovered)
         latest = runs.list_runs(bridge, person, limit=SHOWN)

@@ -42,10 +42,10 @@ def column(width: int) -> Any:
     return st.column_config.ImageColumn(width=width + PADDING_PX, help=told)
 
 
-def legend() -> None:
-    """Show what the bars mean."""
+def legend(intro: str) -> None:
+    """Show what the bars mean, after a sentence on what is shown."""
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
-        st.caption("Each time that a sync was due:", width="content")
+        st.caption(f"{intro}. Each time that a sync was due:", width="content")
         st.badge("On time", color="green")
         st.badge("Late: done after the next was due", color="orange")
         st.badge("Missed", color="red")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import timedelta
 
@@ -19,13 +20,15 @@ from data.models import Group, RunStatus, Sync, SyncState
 from data.outbox import Outcome
 from data.outbox_models import Condition, MessageStatus
 from pages.shell.menu import Section
-from tests.pages.dashboard import HISTORY, OVERVIEW, drawn, open_page, page_buttons, shown, sign_in_as
+from tests.pages.dashboard import HISTORY, OVERVIEW, SYNCS, drawn, open_page, page_buttons, shown, sign_in_as
 from tests.stage.alerts import add_channel
 from tests.stage.home import export, newest_run
-from tests.stage.sandbox import NEWSLETTER, POWER, Sandbox
+from tests.stage.sandbox import NEWSLETTER, POWER, SPENDERS, TRIAL, Sandbox
 
 # What the menu shows beside Overview.
 COUNT = "resources_attention_shown"
+# What a list shows at 800 pixels beside the menu and its own boxes to select rows.
+SEEN_PX = 545
 
 
 def test_a_newcomer_is_led_to_the_cohorts(practising: Bridge):
@@ -117,6 +120,32 @@ def test_two_rows_that_look_alike_are_told_apart_by_state_destination_and_cause(
     assert [list(row["State"]) for row in rows] == [["Failed"], ["Succeeded"]]
     assert [row["Cause"] for row in rows] == ["Mixpanel refused access", ""]
     assert {row["Destination"] for row in rows} == {"default"}
+
+
+def test_the_first_that_need_attention_stand_there_and_the_others_behind_a_fold(practising: Bridge, sandbox: Sandbox):
+    sandbox.fault("unauthorized")
+    failed = [export(practising, cohort) for cohort in (POWER, NEWSLETTER, TRIAL, SPENDERS)]
+
+    at = open_page(OVERVIEW)
+
+    (fold,) = [each for each in at.expander if each.label == "1 more"]
+    assert [button.key for button in fold.button] == [f"overview_again_{failed[0].id}"]
+    again = [key for key in page_buttons(at) if key.startswith("overview_again_")]
+    assert again == [f"overview_again_{run.id}" for run in reversed(failed)]
+
+
+def test_the_cause_is_in_sight_in_a_window_of_middling_width(practising: Bridge, sandbox: Sandbox):
+    sync = recurring.add_sync(practising, LOCAL, POWER, group="A group whose name is long enough to fill its column")
+    sandbox.fault("unauthorized")
+    service.once(practising)
+    recurring.resume_sync(practising, LOCAL, sync.id or 0)
+
+    lists = [each for page in (OVERVIEW, SYNCS, HISTORY) for each in open_page(page).dataframe]
+
+    assert len(lists) == 4
+    for each in lists:
+        widths, names = json.loads(each.proto.columns), list(each.proto.column_order)
+        assert sum(widths[name]["width"] for name in names[: names.index("Cause") + 1]) <= SEEN_PX
 
 
 def test_the_workers_are_read_once_for_a_drawing(practising: Bridge):
