@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from core.access.roles import Actor
 from core.bridge import Bridge
@@ -53,9 +54,11 @@ def _show_whole(bridge: Bridge, person: Actor, now: CohortNow, row: GroupRuns) -
         _show_preview(bridge, person, now, row.latest, row.now)
     if row.export is None and row.now is None:
         return
-    st.subheader(f"Group at {escape_markdown(row.place)}", anchor=False)
-    if has_state := len(now.states) > 1 or not _is_told_by_latest(row):
-        _show_state(row)
+    has_state = len(now.states) > 1 or not _is_told_by_latest(row)
+    with _line():
+        st.subheader(f"Group at {escape_markdown(row.place)}", anchor=False, width="content")
+        if has_state:
+            _show_state(row)
     if row.export is None:
         return
     is_latest = row.export is row.latest
@@ -71,12 +74,11 @@ def _is_told_by_latest(row: GroupRuns) -> bool:
 
 
 def _show_preview(bridge: Bridge, person: Actor, now: CohortNow, run: Run, group: GroupNow | None) -> None:
-    st.subheader("Preview", anchor=False)
-    run_status.headline(run, _when(run))
+    run_status.headline(run, _when(run), heading="Preview")
     run_outcome.show(run, group)
     if run.status == RunStatus.SUCCEEDED:
         _offer_export(bridge, person, now, run)
-    run_details.show(bridge, person, run, key="cohorts")
+    run_details.show(bridge, person, run, key="cohorts", in_short=True)
 
 
 def _offer_export(bridge: Bridge, person: Actor, now: CohortNow, run: Run) -> None:
@@ -125,39 +127,39 @@ def _show_members(
         return
     if run is not export:
         run_status.headline(run, f"The last export that succeeded, {age(run.finished_at)}")
-    with st.container(horizontal=True, vertical_alignment="center"):
+    with _line():
         place = next((each for each in now.destinations if each.name == run.destination), None)
         sandbox_link.show(place, now.project.project_id, run.cohort_id, key="cohorts_sandbox", type="primary")
         if with_link:
             links.view_group(run.group_id, label="Members")
-    st.caption(run_status.change_text(run))
+        st.markdown(run_status.change_text(run), width="content")
     run_status.funnel(run)
 
 
 def _show_in_short(bridge: Bridge, person: Actor, now: CohortNow, row: GroupRuns) -> None:
     with st.container(border=True):
-        _show_state(row)
+        with _line():
+            _show_state(row)
         if row.place not in {place.name for place in now.destinations}:
             st.caption("This destination was removed: nothing writes the group any more.")
         if row.latest and row.latest.dry_run:
             run_status.headline(row.latest, _when(row.latest))
-        if row.export:
+        if row.export and row.export.status != RunStatus.SUCCEEDED:
             _show_end(bridge, person, row.export, row.now, place=f"cohorts_{row.group_id}")
 
 
 def _show_state(row: GroupRuns) -> None:
-    """Show how a group is now."""
+    """Show how a group is now, in a line."""
     if row.now is None:
-        st.caption(f"Nothing was delivered to {escape_markdown(row.place)} yet.")
+        st.caption(f"Nothing was delivered to {escape_markdown(row.place)} yet.", width="content")
         return
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        icon, color = STATES[row.now.state]
-        st.badge(row.now.state, icon=f":material/{icon}:", color=color)
-        verified_at = row.now.group.verified_at
-        verified = f", last equal to the cohort {age(verified_at)}" if verified_at else ""
-        members = pluralize(row.now.group.members, "member")
-        st.caption(f"{members} at {escape_markdown(row.place)}{verified}.", width="content")
-        links.view_group(row.group_id)
+    icon, color = STATES[row.now.state]
+    st.badge(row.now.state, icon=f":material/{icon}:", color=color)
+    verified_at = row.now.group.verified_at
+    verified = f", last equal to the cohort {age(verified_at)}" if verified_at else ""
+    members = pluralize(row.now.group.members, "member")
+    st.caption(f"{members} at {escape_markdown(row.place)}{verified}.", width="content")
+    links.view_group(row.group_id)
 
 
 def _show_end(
@@ -169,6 +171,10 @@ def _show_end(
         run_outcome.show(run, now)
     failure_help.show(bridge, person, run, key=f"{place}_again", place=cohort_form.PLACE, with_retry=False)
     held_run.held(bridge, person, run, place=cohort_form.PLACE, key=place)
+
+
+def _line() -> DeltaGenerator:
+    return st.container(horizontal=True, vertical_alignment="center", gap="small")
 
 
 def _when(run: Run) -> str:

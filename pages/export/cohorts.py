@@ -326,9 +326,8 @@ def show_not_connected(bridge: Bridge, person: Actor) -> None:
 
 person = gate.require(Role.ANALYST)
 bridge = resources.bridge()
-connections = page_frame.open_page(
-    bridge, person, "Cohorts", "Pick a cohort of the Mixpanel project and export it to Apptimize."
-)
+intro = "" if COHORTS.requested else "Pick a cohort of the Mixpanel project and export it to Apptimize."
+connections = page_frame.open_page(bridge, person, "Cohorts", intro)
 project = find_project(connections)
 if project is None:
     show_not_connected(bridge, person)

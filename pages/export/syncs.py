@@ -190,8 +190,8 @@ def show_last_run(bridge: Bridge, person: Actor, run: Run | None) -> None:
     if run_status.is_active(run):
         run_status.progress(bridge, person, run.id)
         return
-    st.subheader("Last run", anchor=False)
-    run_status.headline(run, f"{age(run.finished_at)}, took {run_status.took(run) or 'no time'}")
+    took = run_status.took(run) or "no time"
+    run_status.headline(run, f"{age(run.finished_at)}, took {took}", heading="Last run")
     run_outcome.show(run, group_states(bridge, person, only=[run.group_id]).get(run.group_id))
     held_run.held(bridge, person, run, place=sync_dialogs.PLACE)
     failure_help.show(bridge, person, run, key="syncs_again", place=sync_dialogs.PLACE, with_retry=False)
@@ -246,9 +246,8 @@ def run_row(run: Run, states: list[str]) -> dict[str, object]:
 
 person = gate.require(Role.ANALYST)
 bridge = resources.bridge()
-connections = page_frame.open_page(
-    bridge, person, "Syncs", "Groups that follow their cohorts, and how each of them is doing."
-)
+intro = "" if SYNCS.requested else "Groups that follow their cohorts, and how each of them is doing."
+connections = page_frame.open_page(bridge, person, "Syncs", intro)
 with show_errors():
     if not SYNCS.requested:
         show_list(bridge, person)

@@ -249,7 +249,8 @@ def _show_links(bridge: Bridge, person: Actor, run: Run) -> None:
 
 person = gate.require(Role.VIEWER)
 bridge = resources.bridge()
-page_frame.open_page(bridge, person, "History", "Every run, what it did, and why it stopped where it did.")
+intro = "" if RUNS.requested else "Every run, what it did, and why it stopped where it did."
+page_frame.open_page(bridge, person, "History", intro)
 with show_errors():
     if not RUNS.requested:
         show_list(bridge, person)

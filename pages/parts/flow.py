@@ -5,7 +5,7 @@ Nothing of a vendor is in the drawing: numbers and words of ours alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -88,17 +88,19 @@ class _Level(NamedTuple):
     bottom: int
 
 
-def show(funnel: Funnel, words: IdWords, *, key: str) -> None:
-    """Show the drawing, and below it the same numbers as a table, once a person opens that.
+def show(funnel: Funnel, words: IdWords, *, key: str, beside: Callable[[], None] = lambda: None) -> None:
+    """Show the drawing, and below it the same numbers as a table, once a person opens that, and what stands `beside`.
 
     `words` are safe in Markdown.
     """
     steps = list_steps(funnel, words)
-    with st.container(width=_WIDTH, gap="small"):
+    with st.container(width=_WIDTH):
         # Given to Streamlit, and not said in the drawing: so its room is kept until it is there.
         st.vega_lite_chart(spec=draw(steps), height=height_of(steps), key=f"{key}_flow", alt=_in_words(steps))
-        with st.expander("The numbers as a table", key=f"{key}_flow_numbers", icon=":material/table_rows:"):
+    with st.container(horizontal=True):
+        with st.popover("The numbers as a table", key=f"{key}_flow_numbers", icon=":material/table_rows:"):
             st.table(_rows(funnel, steps), hide_index=True, border="horizontal")
+        beside()
 
 
 def list_steps(funnel: Funnel, words: IdWords) -> list[Step]:

@@ -25,10 +25,14 @@ def show(
     run: Run,
     *,
     key: str,
+    in_short: bool = False,
     more: Mapping[str, tuple[str, Callable[[], None]]] | None = None,
 ) -> None:
-    """Show the details of a run, the address names which; `more` are others that a page has, each with its title."""
-    details = {SUMMARY: ("Summary", lambda: _show_summary(run))} if _has_read(run) else {}
+    """Show the details of a run, the address names which; `more` are others that a page has, each with its title.
+
+    `in_short`, what it changed is a line: on a page that shows more than the run.
+    """
+    details = {SUMMARY: ("Summary", lambda: _show_summary(run, in_short=in_short))} if _has_read(run) else {}
     if _has_changes(run):
         members_key = f"{key}_difference"
         details[MEMBERS] = ("Members", lambda: membership_changes.show(bridge, person, run, key=members_key))
@@ -54,7 +58,9 @@ def _has_changes(run: Run) -> bool:
     return _has_read(run) and (run.status != RunStatus.HELD or run.removed > 0)
 
 
-def _show_summary(run: Run) -> None:
-    if _has_changes(run):
+def _show_summary(run: Run, *, in_short: bool) -> None:
+    if _has_changes(run) and in_short:
+        st.markdown(run_status.change_text(run))
+    elif _has_changes(run):
         run_status.changes(run)
     run_status.funnel(run)

@@ -113,9 +113,11 @@ def badge(run: Run) -> None:
             st.badge("Preview", icon=":material/experiment:", color="gray")
 
 
-def headline(run: Run, text: str) -> None:
-    """Show the run's state, a text that says more of it, and the link to the rest, in one line."""
+def headline(run: Run, text: str, *, heading: str = "") -> None:
+    """Show in one line the run's state, a text that says more of it, and the link to the rest, after a heading."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        if heading:
+            st.subheader(heading, anchor=False, width="content")
         badge(run)
         st.caption(text, width="content")
         link(run)
@@ -257,6 +259,7 @@ def _cancel(bridge: Bridge, person: Actor, run_id: int) -> None:
     st.toast(f"Run {run_id} is being cancelled.")
 
 
+_REASONS_PX = 440
 # What is said of a dry run from the terminal where a list of users would be.
 ONLY_COUNTS = "A dry run from the terminal only counts: an export, or a preview in the browser, keeps them."
 
@@ -269,15 +272,17 @@ def funnel(run: Run) -> None:
     words = words_for(run.matched_by)
     if words.note:
         st.caption(words.note)
-    flow.show(match_funnel.get_funnel(run), words, key=f"run_{run.id}")
+    flow.show(match_funnel.get_funnel(run), words, key=f"run_{run.id}", beside=partial(_show_excluded, run))
     if run.unprefixed:
         st.caption(
             f":material/warning: {pluralize(run.unprefixed, 'member has', 'members have')} an id that starts with "
             "neither `i_` nor `a_`. They are exported, but Apptimize will probably not recognize them."
         )
-    with st.container(horizontal=True, vertical_alignment="center"):
-        invalid_reasons(run)
-        _link_to_excluded(run)
+
+
+def _show_excluded(run: Run) -> None:
+    invalid_reasons(run)
+    _link_to_excluded(run)
 
 
 def _link_to_excluded(run: Run) -> None:
@@ -298,7 +303,7 @@ def invalid_reasons(run: Run) -> None:
         return
     reasons = sorted(run.reasons.items(), key=lambda item: (-item[1], item[0]))
     label = f"Why {pluralize(run.invalid, 'id is', 'ids are')} invalid"
-    with st.expander(label, key=f"run_reasons_{run.id}", icon=":material/rule:", width=480):
+    with st.expander(label, key=f"run_reasons_{run.id}", icon=":material/rule:", width=_REASONS_PX):
         st.table(
             [
                 {"Why an id is invalid": REASONS.get(name, escape_markdown(name)), "Profiles": number(count)}
@@ -326,8 +331,10 @@ def changes(run: Run) -> None:
 
 
 def change_text(run: Run) -> str:
-    """Format in a line what a run changed."""
-    return f"{number(run.added)} added, {number(run.removed)} removed, {number(run.unchanged)} unchanged."
+    """Format in a line what a run changed, or would change."""
+    added, removed = change_words(run)
+    counts = {added: run.added, removed: run.removed, "Unchanged": run.unchanged}
+    return ", ".join(f"**{number(count)}** {word.lower()}" for word, count in counts.items()) + "."
 
 
 def change_short(run: Run) -> str:

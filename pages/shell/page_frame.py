@@ -37,6 +37,8 @@ def open_page(
 ) -> list[Connection]:
     """Show the page's heading and what holds for every page. Returns what is connected.
 
+    `intro` says what a list is for; what is open of it needs none.
+
     Leads on to another page instead when a click on this one asked for it. A page that reads the workers itself shows
     `show_worker_notice` on its own.
     """
@@ -49,7 +51,8 @@ def open_page(
         st.title(title, anchor=False)
         with st.container(width="content"):  # a fragment alone takes half of the line, and squeezes its button
             search_box.show(bridge, person)
-    st.caption(intro)
+    if intro:
+        st.caption(intro)
     try:
         connections = lookup.list_connections(bridge, person)
     except CohortBridgeError as exc:

@@ -231,9 +231,8 @@ def test_a_preview_shows_the_real_difference_against_the_group(practising: Bridg
 
     at = open_page(COHORTS, cohort=TRIAL)
 
-    figures = {metric.label: int(metric.value.replace(",", "")) for metric in at.metric}
-    assert (figures["To add"], figures["To remove"]) == (len(after - before), len(before - after))
-    assert figures["Unchanged"] == len(after & before)
+    counts = len(after - before), len(before - after), len(after & before)
+    assert "**{:,}** to add, **{:,}** to remove, **{:,}** unchanged.".format(*counts) in shown(at)
     lines = list(members.changes_csv(practising, LOCAL, run.id or 0))
     changed = {tuple(line.strip().split(",")[:2]) for line in lines[1:]}
     assert changed == {("added", apptimize_id) for apptimize_id in after - before} | {
