@@ -28,6 +28,7 @@ from pages.shell import page_frame
 PLACE = "cohorts"
 # The parameter of the address that names the destination.
 TO = "to"
+_BESIDE_BUTTONS_PX = 560
 
 
 def show(bridge: Bridge, person: Actor, now: CohortNow) -> Connection | None:
@@ -52,10 +53,11 @@ def show(bridge: Bridge, person: Actor, now: CohortNow) -> Connection | None:
         if kind == RECURRING:
             suggestion = settings.suggest_shrink_limit(bridge, person, now.group_id_at(chosen(now)))
             sync_settings.schedule_fields("cohorts", cohort.id, suggestion=suggestion)
-        present = now.sync_at(chosen(now))
-        if present:
-            _explain_present(present, kind)
-        _buttons(bridge, person, now, is_refused=present is not None and kind == RECURRING)
+        with st.container(horizontal=True, vertical_alignment="center"):
+            present = now.sync_at(chosen(now))
+            _buttons(bridge, person, now, is_refused=present is not None and kind == RECURRING)
+            if present:
+                _explain_present(present, kind)
     answers.show(bridge, person, PLACE)
     return chosen(now)
 
@@ -205,33 +207,32 @@ def _explain_present(view: SyncView, kind: str) -> None:
             f"Sync {sync.id} keeps this group equal to the cohort, {every}. Start sync exports once more, now, and "
             "changes nothing about that sync."
         )
-    st.caption(f":material/sync: {text}")
+    st.caption(f":material/sync: {text}", width=_BESIDE_BUTTONS_PX)
 
 
 def _buttons(bridge: Bridge, person: Actor, now: CohortNow, *, is_refused: bool) -> None:
     cohort_id, arguments = now.cohort.id, (bridge, person, now.cohort.id, now.export_names)
     # One run at a time writes a group: what the buttons would queue has to wait for the one that is on its way.
     is_busy = chosen(now).name in {run.destination for run in now.active}
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.button(
-            "Start sync",
-            key=f"cohorts_start_{cohort_id}",
-            type="primary",
-            icon=":material/play_arrow:",
-            disabled=is_busy or is_refused,
-            on_click=_start,
-            args=arguments,
-        )
-        st.button(
-            "Preview",
-            key=f"cohorts_preview_{cohort_id}",
-            icon=":material/experiment:",
-            disabled=is_busy,
-            help="Reads the cohort and shows which members it would add and remove. Writes nothing; costs one query, "
-            "as an export does.",
-            on_click=_preview,
-            args=arguments,
-        )
+    st.button(
+        "Start sync",
+        key=f"cohorts_start_{cohort_id}",
+        type="primary",
+        icon=":material/play_arrow:",
+        disabled=is_busy or is_refused,
+        on_click=_start,
+        args=arguments,
+    )
+    st.button(
+        "Preview",
+        key=f"cohorts_preview_{cohort_id}",
+        icon=":material/experiment:",
+        disabled=is_busy,
+        help="Reads the cohort and shows which members it would add and remove. Writes nothing; costs one query, "
+        "as an export does.",
+        on_click=_preview,
+        args=arguments,
+    )
 
 
 def _start(bridge: Bridge, person: Actor, cohort_id: int, names: ExportNames) -> None:

@@ -17,8 +17,8 @@ from pages.export import sync_settings, timing_fields
 ONE_TIME, RECURRING = "One-time", "Recurring (dynamic)"
 # What each kind of export does to its group.
 KINDS = {
-    ONE_TIME: "Overwrites the group with the users who are in the cohort now. It is not updated afterwards.",
-    RECURRING: "Keeps the group equal to the cohort, again and again.",
+    ONE_TIME: "Overwrites the group with the cohort as it is now.",
+    RECURRING: "Keeps the group equal to the cohort from now on.",
 }
 _KEPT = "cohorts_previewed"
 

@@ -25,6 +25,7 @@ from pages.shell import page_frame
 
 _EXPECTED: dict[str, bool | None] = {"Same as the connection": None, "Yes": True, "No": False}
 # Where the answers about the settings of a sync, and about its matching, are shown: beside their buttons.
+_LIMIT_PX = 185
 _SAVED, _MATCHED = "syncs_settings", "syncs_matching"
 
 
@@ -33,10 +34,13 @@ def schedule_fields(prefix: str, row_id: int, *, suggestion: ShrinkSuggestion, w
 
     `why` stands in place of what is said of the suggestion.
     """
-    with st.columns(2)[0]:
+    # Beside each other the form fits into a window; where that is narrow, no list opens just above the button.
+    left, right = st.columns(2)
+    with left:
         timing_fields.show_interval(prefix, row_id, INTERVALS[0])
-    timing_fields.show_times(prefix, row_id, INTERVALS[0], is_new=True)
-    shrink_fields(prefix, row_id, max_shrink=None, has_limit=True, suggestion=suggestion, why=why)
+        timing_fields.show_times(prefix, row_id, INTERVALS[0], is_new=True)
+    with right:
+        shrink_fields(prefix, row_id, max_shrink=None, has_limit=True, suggestion=suggestion, why=why)
 
 
 def shrink_fields(
@@ -53,7 +57,7 @@ def shrink_fields(
         return
     key = _key(prefix, "shrink_limit", row_id)
     offer(key, suggestion.percent if max_shrink is None else max_shrink)
-    with st.container(width=320):
+    with st.container(horizontal=True, vertical_alignment="bottom"):
         # Without bounds of its own: the field would put its last number back in place of one outside them, unsaid, and
         # the press that follows would start a sync with a limit that nobody entered.
         st.number_input(
@@ -61,9 +65,10 @@ def shrink_fields(
             step=1,
             key=key,
             help="The share of the group's members that one run may remove.",
+            width=_LIMIT_PX,
         )
-        page_frame.show_answer(key)
-    st.caption(why or _suggestion_text(suggestion))
+        st.caption(why or _suggestion_text(suggestion), width=_LIMIT_PX)
+    page_frame.show_answer(key)
 
 
 def _suggestion_text(suggestion: ShrinkSuggestion) -> str:
