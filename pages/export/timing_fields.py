@@ -69,19 +69,9 @@ def show_times(prefix: str, row_id: int, timing: Timing, *, is_new: bool = False
     if choice not in (AT_SET_TIMES, CRON):
         return
     spots = dict[str, DeltaGenerator]()
-    if choice == AT_SET_TIMES:
-        offer(_key(prefix, "days", row_id), start.days)
-        offer(_key(prefix, "times", row_id), list(start.times))
-        st.pills(
-            "Days",
-            list(_DAY_NAMES),
-            selection_mode="multi",
-            format_func=_DAY_NAMES.__getitem__,
-            key=_key(prefix, "days", row_id),
-        )
-        spots["days"] = st.empty()
     left, right = st.columns(2)
     if choice == AT_SET_TIMES:
+        offer(_key(prefix, "times", row_id), list(start.times))
         left.multiselect(
             "Times",
             sorted({*_OFFERED, *start.times}),
@@ -102,6 +92,17 @@ def show_times(prefix: str, row_id: int, timing: Timing, *, is_new: bool = False
     offer(_key(prefix, "zone", row_id), start.zone)
     right.selectbox("Time zone", list(list_zones()), key=_key(prefix, "zone", row_id))
     spots["zone"] = right.empty()
+    # Below the lists, so that none of these lies over the button of the form.
+    if choice == AT_SET_TIMES:
+        offer(_key(prefix, "days", row_id), start.days)
+        st.pills(
+            "Days",
+            list(_DAY_NAMES),
+            selection_mode="multi",
+            format_func=_DAY_NAMES.__getitem__,
+            key=_key(prefix, "days", row_id),
+        )
+        spots["days"] = st.empty()
     _show_next(prefix, row_id, spots, "The first run starts at once. " if is_new else "")
 
 
