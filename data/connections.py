@@ -337,7 +337,7 @@ def _put(connection: Connection, values: Mapping[str, Any], seal_again: SealAgai
 
 @repeated
 def change_mixpanel(
-    engine: Engine, connection_id: int, values: Mapping[str, Any], *, seen: Seen | None = None, seal_again: SealAgain
+    engine: Engine, connection_id: int, values: Mapping[str, Any], *, seen: Seen, seal_again: SealAgain
 ) -> Connection | None:
     """Change values of a Mixpanel connection; None when there is none of that id (any more).
 

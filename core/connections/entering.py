@@ -65,10 +65,8 @@ def replace(
     return require_present(connection)
 
 
-def change_mixpanel(
-    bridge: Bridge, connection_id: int, values: dict[str, Any], *, seen: Seen | None = None
-) -> Connection:
-    """Change values of a Mixpanel connection, which must still be as it was `seen`, if that is told.
+def change_mixpanel(bridge: Bridge, connection_id: int, values: dict[str, Any], *, seen: Seen) -> Connection:
+    """Change values of a Mixpanel connection, which must still be as it was `seen`.
 
     Raises: NotFound, ChangedMeanwhile.
     """

@@ -236,10 +236,11 @@ async def _ask_account(bridge: Bridge, project: Project) -> tuple[Account, bool]
 
 @action(Role.ADMIN)
 def set_project_token(bridge: Bridge, actor: Actor, connection_id: int, token: SecretStr) -> Connection:
-    """Store the project token that profiles are written with. Raises NotFound, SettingsError."""
+    """Store the project token that profiles are written with. Raises NotFound, SettingsError, ChangedMeanwhile."""
     known = connections.get_connection(bridge.engine, connection_id)
     with attempts.noted(bridge, actor, "set_project_token", attempts.present(known)):
-        return entering.change_mixpanel(bridge, connection_id, _token_values(bridge, token))
+        seen = entering.see_connection(_require_mixpanel(known))
+        return entering.change_mixpanel(bridge, connection_id, _token_values(bridge, token), seen=seen)
 
 
 @action(Role.ADMIN)

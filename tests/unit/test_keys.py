@@ -107,7 +107,9 @@ def test_a_project_token_that_was_sealed_before_a_rotation_and_stored_after_it_i
     sealed = bridge.vault.encrypt("t0ken")
 
     key_rotation.rotate_key(bridge, LOCAL)
-    connections.change_mixpanel(bridge.engine, 1, {"project_token": sealed}, seal_again=bridge.vault.seal_again)
+    connections.change_mixpanel(
+        bridge.engine, 1, {"project_token": sealed}, seen={}, seal_again=bridge.vault.seal_again
+    )
 
     fresh = open_bridge(bridge.settings)
     with read_session(fresh.engine) as session:
