@@ -77,6 +77,14 @@ class PlaceTaken(Exception):
         self.is_same = is_same
 
 
+class ConnectionGone(Exception):
+    """A connection that was looked up a moment ago was removed since, or leads to another project."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(f"The connection {connection.name} is not what it was.")
+        self.name = connection.name
+
+
 @dataclass(frozen=True)
 class AccountCheck:
     """What Mixpanel reported of a service account: why it may not connect, and if it `answered`, when it expires."""
@@ -90,6 +98,16 @@ def get_connection(engine: Engine, connection_id: int) -> Connection | None:
     """Return a connection, removed ones too; None if there is none of that id."""
     with read_session(engine) as session:
         return session.get(Connection, connection_id)
+
+
+def require_there(session: Session, *looked_up: Connection) -> None:
+    """Check that connections are still there, and of the projects that they were of, in the transaction that relies on
+    them: one that is removed stops only what is there by then. Raises ConnectionGone.
+    """
+    for connection in looked_up:
+        now = session.get(Connection, connection.id)
+        if now is None or now.removed or now.project_id != connection.project_id:
+            raise ConnectionGone(connection)
 
 
 def list_connections(engine: Engine) -> list[Connection]:

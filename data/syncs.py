@@ -14,7 +14,7 @@ from typing import NamedTuple
 from sqlalchemy import update
 from sqlmodel import Session, col, select
 
-from data import alert_states, receivers
+from data import alert_states, connections, receivers
 from data.engine import Engine, read_session, write_session
 from data.groups import require_free_name
 from data.models import Connection, Group, Run, RunStatus, Sync, SyncKind, SyncState, Timing
@@ -178,7 +178,7 @@ def start_one_time(
     """Queue a one-time export, or return the one that is queued already and that no process holds.
 
     With `as_of` the newest is returned too that the same person asked for since then, whatever has become of it.
-    Raises: NameTaken, SharedReceiver, and what the functions raise that are handed in.
+    Raises: ConnectionGone, NameTaken, SharedReceiver, and what the functions raise that are handed in.
     """
     with write_session(engine) as session:
         placed = _place_group(session, place, arrange)
@@ -238,7 +238,7 @@ def add_recurring(
     """Add a recurring sync that is due at once, or, with a reason, paused.
 
     With `as_of` the one is returned that the same person gave this group since then, set to the same.
-    Raises: NameTaken, SharedReceiver, SyncExists, and what the functions raise that are handed in.
+    Raises: ConnectionGone, NameTaken, SharedReceiver, SyncExists, and what the functions raise that are handed in.
     """
     with write_session(engine) as session:
         group = _place_group(session, place, arrange).group
@@ -270,7 +270,8 @@ def _is_as_asked(sync: Sync, place: SyncPlace, settings: SyncSettings, actor: st
 
 
 def _place_group(session: Session, place: SyncPlace, arrange: ArrangeGroup) -> Placed:
-    """Find or make the cohort's one group at the destination."""
+    """Find or make the cohort's one group at the destination. Raises as `start_one_time` does."""
+    connections.require_there(session, place.mixpanel, place.destination)
     present = session.exec(
         select(Group).where(
             Group.destination_id == place.destination.id,

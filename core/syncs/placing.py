@@ -8,12 +8,13 @@ from datetime import datetime
 from functools import partial
 
 from core.connections.project import match_rule
-from core.errors import GroupTaken, SettingsError
+from core.errors import GroupTaken, NotConnected, SettingsError
 from core.export.job import receiver_shared
 from core.export.names import group_taken
 from core.text import shown
 from core.validation import clean_line
 from core.vendors.mixpanel_answers import Cohort
+from data.connections import ConnectionGone
 from data.groups import NameTaken
 from data.models import Connection, Group, Sync
 from data.receivers import SharedReceiver
@@ -93,9 +94,14 @@ def require_same_matching(
 
 @contextmanager
 def placing_errors() -> Generator[None]:
-    """Turn a group that another cohort, sync or destination has into GroupTaken, SettingsError or ReceiverShared."""
+    """Turn a group that another cohort, sync or destination has into GroupTaken, SettingsError or ReceiverShared, and
+    a connection that was removed meanwhile into NotConnected.
+    """
     try:
         yield
+    except ConnectionGone as exc:
+        name = shown(exc.name, most=100)
+        raise NotConnected(f"The connection {name} was removed meanwhile, or leads to another project now.") from None
     except NameTaken as exc:
         raise group_taken(exc) from None
     except SharedReceiver as exc:

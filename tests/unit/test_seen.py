@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from pydantic import SecretStr
-from sqlmodel import SQLModel
+from sqlmodel import SQLModel, select
 
 from core.access import people
 from core.access.roles import LOCAL, Role
@@ -16,13 +16,15 @@ from core.alerts import channels, listing
 from core.alerts.channels import ChannelForm
 from core.bridge import Bridge
 from core.connections import destinations, entering, mixpanel_connection
-from core.errors import ChangedMeanwhile, SettingsError
-from core.syncs import settings
-from data import alert_states
+from core.errors import ChangedMeanwhile, NotConnected, SettingsError
+from core.syncs import one_time, settings
+from data import alert_states, connections
 from data.alert_models import AlertChannel
 from data.engine import read_session, write_session
-from data.models import Connection, Person, Schedule, Sync, SyncKind
+from data.models import Connection, Group, Person, Schedule, Sync, SyncKind
 from data.outbox_models import AlertSetting
+from data.run_queue import RunRequest
+from data.syncs import SyncPlace
 from tests.stage.rows import change_row
 
 
@@ -122,6 +124,22 @@ def test_what_was_stored_since_it_was_seen_is_not_saved_over(stored: Bridge, nam
     assert read(stored, name) == before
     save(stored, "mine", look(stored, name))
     assert read(stored, name) != before
+
+
+@pytest.mark.parametrize("change", [{"removed": True}, {"project_id": 2}])
+def test_nothing_is_started_with_a_connection_that_is_not_any_more_what_was_looked_up(
+    stored: Bridge, change: dict[str, object]
+):
+    mixpanel, destination = (connections.get_connection(stored.engine, number) for number in (1, 2))
+    assert mixpanel
+    assert destination
+    change_row(stored, Connection, 1, **change)
+
+    with pytest.raises(NotConnected, match="The connection default was removed meanwhile"):
+        one_time.queue_export(stored, SyncPlace(mixpanel, destination, 8), RunRequest("manual", "local"), known=None)
+
+    with read_session(stored.engine) as session:
+        assert session.exec(select(Group).where(Group.cohort_id == 8)).first() is None
 
 
 def test_of_a_form_for_matching_all_is_stored_or_nothing(stored: Bridge):
