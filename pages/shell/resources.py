@@ -19,6 +19,7 @@ from core.clock import SYSTEM_CLOCK
 from core.errors import CohortBridgeError
 from core.reports import overview
 from core.reports.open_names import find_open_name
+from core.text import parse_id
 from pages.parts.formatting import error_text
 
 # The clock that the process's bridge is opened with.
@@ -115,7 +116,8 @@ def attention(person: Actor) -> int:
 def open_name(person: Actor | None, kind: str, number: int) -> str:
     """Return what a thing that is open is called, for the menu; "" where that is not known."""
     try:
-        return find_open_name(_open(), person, kind, number) if person else ""
+        project_id = parse_id(st.query_params.get("project", ""))
+        return find_open_name(_open(), person, kind, number, project_id=project_id) if person else ""
     except CohortBridgeError:
         return ""  # the page itself says what cannot be read
 

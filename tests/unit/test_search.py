@@ -149,6 +149,8 @@ def test_a_cohort_of_a_list_that_was_not_read_is_called_as_its_group_knows_it(br
     add_groups(bridge, ["Buyers"], with_list=False)
 
     assert find_open_name(bridge, ANALYST, "cohort", 7001) == "Buyers"
+    assert find_open_name(bridge, ANALYST, "cohort", 7001, project_id=1) == "Buyers"
+    assert find_open_name(bridge, ANALYST, "cohort", 7001, project_id=2) == "", "another project's of that number"
 
 
 def test_what_may_not_be_opened_has_no_name_either(named: Bridge):
