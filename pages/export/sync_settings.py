@@ -208,11 +208,8 @@ def _matching_form(bridge: Bridge, person: Actor, view: SyncView) -> None:
             page_frame.show_answer(f"syncs_property_{sync_id}")
         names = {expected: name for name, expected in _EXPECTED.items()}
         offer(f"syncs_prefix_{sync_id}", names[view.sync.expects_prefix])
-        right.selectbox(
-            "Expected to start with i_ or a_",
-            list(_EXPECTED),
-            key=f"syncs_prefix_{sync_id}",
-        )
+        # No list: it would open over Save where the window is narrow.
+        right.radio("Expected to start with i_ or a_", list(_EXPECTED), key=f"syncs_prefix_{sync_id}", horizontal=True)
         st.form_submit_button(
             "Save matching",
             key=f"syncs_match_save_{sync_id}",

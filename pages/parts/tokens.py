@@ -107,8 +107,9 @@ def _ask_for_token(bridge: Bridge, person: Actor, asked: dict[str, Any]) -> None
     with st.form("tokens_form", border=False):
         st.text_input("Name", key="tokens_name", max_chars=tokens.LONGEST_NAME, placeholder="airflow")
         page_frame.show_answer("tokens_name")
-        st.radio("Role", list(_ROLES), captions=list(_ROLES.values()), key="tokens_role", format_func=str.capitalize)
+        # The list first: it opens over what stands below it.
         st.selectbox("Expires after", list(_DAYS), index=2, key="tokens_days")
+        st.radio("Role", list(_ROLES), captions=list(_ROLES.values()), key="tokens_role", format_func=str.capitalize)
         if person.person_id is not None:
             st.caption("It stops as well when you are no admin any more: you have seen it.")
         save_buttons("Make token", key="tokens_make_yes", save=partial(_make, bridge, person), in_form=True)

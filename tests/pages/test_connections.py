@@ -283,7 +283,7 @@ def test_match_settings_follow_what_others_store_and_save_nothing_over_it_unseen
     at.text_input(key=key).set_value("")
     drawn(at.button(key=f"connections_match_save_{project}").click().run())
     assert at.text_input(key=key).value == lookup.find_mixpanel(practising).match_property == "$apptimize_user_id"
-    assert at.selectbox(key=f"connections_match_prefix_{project}").value == "No"
+    assert at.radio(key=f"connections_match_prefix_{project}").value == "No"
 
 
 def test_a_secret_and_a_project_are_changed_at_their_connection(practising: Bridge):

@@ -280,7 +280,7 @@ def test_the_match_setting_is_changed_on_the_connection_and_warned_of(practising
     connection = lookup.find_mixpanel(practising)
     at = open_page(CONNECTIONS)
     at.text_input(key=f"connections_match_property_{connection.id}").set_value("player_id")
-    at.selectbox(key=f"connections_match_prefix_{connection.id}").set_value("No")
+    at.radio(key=f"connections_match_prefix_{connection.id}").set_value("No")
     at.text_input(key=f"connections_match_token_{connection.id}").set_value("a-project-token")
     drawn(at.button(key=f"connections_match_save_{connection.id}").click().run())
 

@@ -63,10 +63,12 @@ def _fields(connection: Connection, token: str) -> None:
             help="A change overwrites every group in full at its next run. A sync may have its own.",
         )
         page_frame.show_answer(property_key)
-    right.selectbox(
+    # No list: it would open over Save where the window is narrow.
+    right.radio(
         "Expected to start with i_ or a_",
         list(EXPECTED),
         key=prefix_key,
+        horizontal=True,
         help="Ids without one are exported all the same, and counted.",
     )
     with st.columns(2)[0]:
