@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import itertools
 import os
@@ -72,13 +73,9 @@ def pytest_collection_finish() -> None:
     And search less often than Python would: what tests leave is small, and the searches took a twentieth of the time.
     """
     gc.freeze()
+    atexit.register(gc.unfreeze)  # extensions complain of what is left of them at the end, pytest searches before
     gc.set_threshold(50_000, 20, 50)
     gc.enable()
-
-
-def pytest_unconfigure() -> None:
-    """Let the end be as without that: extensions complain of what is left of them then."""
-    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)
