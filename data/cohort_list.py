@@ -57,9 +57,11 @@ def _decode(row: CohortList) -> SharedCohorts:
 
 
 @repeated
-def share(engine: Engine, project: str, cohorts: Sequence[dict[str, Any]], *, now: datetime, left_out: int = 0) -> None:
-    """Put the list that was read now in place of the one before."""
+def share(
+    engine: Engine, project: str, cohorts: Sequence[dict[str, Any]], *, read_at: datetime, left_out: int = 0
+) -> None:
+    """Put a list that was read in place of the one before."""
     with write_session(engine, of_project(project)) as session:
-        shared = session.get(CohortList, project) or CohortList(project=project, read_at=now, cohorts={})
-        shared.read_at, shared.cohorts = now, {"taken": list(cohorts), "left_out": left_out}
+        shared = session.get(CohortList, project) or CohortList(project=project, read_at=read_at, cohorts={})
+        shared.read_at, shared.cohorts = read_at, {"taken": list(cohorts), "left_out": left_out}
         session.add(shared)

@@ -20,9 +20,13 @@ SHARED_FOR = timedelta(minutes=15)
 
 
 async def refresh(bridge: Bridge, client: Mixpanel, project: str) -> CohortListing:
-    """Ask Mixpanel, at the cost of one counted query, and share the answer."""
+    """Ask Mixpanel, at the cost of one counted query, and share the answer.
+
+    It counts as read when it was asked for: a cohort that was made while the answer was under way may not be in it.
+    """
+    asked_at = bridge.clock.now()
     listing = await client.list_cohorts()
-    await asyncio.to_thread(_share, bridge, project, listing)
+    await asyncio.to_thread(_share, bridge, project, listing, asked_at)
     return listing
 
 
@@ -66,9 +70,9 @@ def count_left_out(bridge: Bridge, project: str) -> int:
     return shared.left_out if shared else 0
 
 
-def _share(bridge: Bridge, project: str, listing: CohortListing) -> None:
+def _share(bridge: Bridge, project: str, listing: CohortListing, read_at: datetime) -> None:
     rows = [dataclasses.asdict(cohort) for cohort in listing.cohorts]
-    cohort_list.share(bridge.engine, project, rows, left_out=listing.left_out, now=bridge.clock.now())
+    cohort_list.share(bridge.engine, project, rows, left_out=listing.left_out, read_at=read_at)
 
 
 async def find(

@@ -273,7 +273,7 @@ def test_what_was_previewed_keeps_the_name_that_is_shown_though_its_cohort_was_r
     listed = cohort_list.get(practising.engine, key)
     assert listed
     renamed = [each | ({"name": "Renamed"} if each["id"] == POWER else {}) for each in listed.cohorts]
-    cohort_list.share(practising.engine, key, renamed, now=now)
+    cohort_list.share(practising.engine, key, renamed, read_at=now)
     drawn(at.run())
     assert "as Power users" in shown(at)
 

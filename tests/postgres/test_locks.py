@@ -79,7 +79,7 @@ BY_ROWS: list[Does] = [
     lambda bridge: take_slots(bridge, "two"),
     lambda bridge: query_slots.renew(bridge.engine, PROJECT, lease_owner="two"),
     lambda bridge: acquire(bridge, "two"),
-    lambda bridge: cohort_list.share(bridge.engine, PROJECT, [], now=bridge.clock.now()),
+    lambda bridge: cohort_list.share(bridge.engine, PROJECT, [], read_at=bridge.clock.now()),
     lambda bridge: Worker(bridge).sign_on(),
     lambda bridge: workers.sign_off(bridge.engine, "nobody"),
     lambda bridge: outbox.mark_next(bridge.engine, lease_owner="one", now=bridge.clock.now()),

@@ -1,4 +1,4 @@
-"""The Mixpanel client spends whichever budget it is handed: no database is needed to ask a project."""
+"""The Mixpanel client spends whichever budget it is handed: no database is needed to ask a project, but to share."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ from datetime import UTC, datetime
 import httpx
 import pytest
 
+from core.bridge import Bridge
+from core.connections import cohort_list
 from core.errors import CohortRefused, NoQuerySlot, RateLimited
 from core.vendors.mixpanel import Mixpanel
 from core.vendors.mixpanel_project import Project
 from core.vendors.query_budget import QueryLimit
 from core.vendors.retry import RetryPlan
+from tests.stage.clock import FakeClock
+from tests.stage.sandbox import NOON
 
 PROJECT = Project("https://mixpanel.example", 7, "account", "secret")
 POLICY = {"RateLimit-Policy": '"project";q=40;w=3600'}
@@ -132,3 +136,25 @@ def test_a_429_is_the_hours_by_its_headers_or_by_its_text(headers: dict[str, str
         ask(Purse(), lambda _: httpx.Response(429, headers=headers, json={"error": text}))
 
     assert caught.value.kind == kind
+
+
+def test_a_list_of_cohorts_is_as_old_as_the_question_however_long_the_answer_takes(
+    bridge: Bridge, fake_clock: FakeClock
+):
+    """A cohort that was made meanwhile may not be in it: whoever looks for that one asks again."""
+    fake_clock.start_s = NOON
+    asked_at = bridge.clock.now()
+
+    def answer_late(request: httpx.Request) -> httpx.Response:
+        fake_clock.shift_s += 30
+        return answered(request)
+
+    async def refresh() -> None:
+        async with httpx.AsyncClient(transport=httpx.MockTransport(answer_late)) as http:
+            client = Mixpanel(http, PROJECT, Purse(), retry=RetryPlan(attempts=2, over_s=0.01))
+            await cohort_list.refresh(bridge, client, PROJECT.key)
+
+    asyncio.run(refresh())
+
+    assert bridge.clock.now() > asked_at
+    assert cohort_list.read_at(bridge, PROJECT.key) == asked_at

@@ -54,7 +54,7 @@ def add_groups(bridge: Bridge, names: list[str], *, with_list: bool = True) -> N
         key = project_key(source)
     cohorts = [{"id": 7000 + number, "name": name} for number, name in enumerate([*names, "Never exported"], 1)]
     if with_list:
-        cohort_list.share(bridge.engine, key, cohorts, now=now)
+        cohort_list.share(bridge.engine, key, cohorts, read_at=now)
 
 
 @pytest.fixture
