@@ -105,11 +105,11 @@ def count_met(engine: Engine, grids: Sequence[SlotGrid]) -> dict[int, int]:
         .group_by(grid.c.sync_id)
     )
     with read_session(engine) as session:
-        return dict(session.exec(query).all())
+        return dict(cast("Any", session).exec(query).all())
 
 
 def _as_rows(grids: Sequence[SlotGrid]) -> Any:
-    number, at = BigInteger(), cast("TypeEngine[datetime]", col(Run.queued_at).type)
+    number, at = BigInteger(), cast("Any", col(Run.queued_at)).type
     types: tuple[TypeEngine[Any], ...] = (number, number, at, at, number)
     columns = [column(name, kind) for name, kind in zip(SlotGrid._fields, types, strict=True)]
     return values(*columns, name="grid").data([tuple(each) for each in grids]).cte("grid")
