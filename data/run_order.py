@@ -44,8 +44,7 @@ def when_ended(run: Run) -> tuple[datetime, int]:
     return run.finished_at or run.queued_at, run.id or 0
 
 
-def ended_before(run: Run) -> ColumnElement[bool]:
-    """Build the condition that a run ended before another one that has ended: of any two, one did."""
-    at, number = when_ended(run)
-    ended = col(Run.finished_at)
-    return or_(ended < at, and_(ended == at, col(Run.id) < number))
+def ended_before(run: Run | type[Run]) -> ColumnElement[bool]:
+    """Build the condition that a run ended before another one, a row or an alias of the table: of any two, one did."""
+    ended: Any = col(Run.finished_at)
+    return or_(ended < run.finished_at, and_(ended == run.finished_at, col(Run.id) < run.id))

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Engine, Select, bindparam, exists, func, update
 from sqlalchemy import select as select_columns
+from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from data import alert_states, deliveries, leases, proofs, receivers, run_changes, tried
@@ -220,12 +221,14 @@ def forget_excluded(engine: Engine, run_id: int) -> list[str]:
     """Forget the excluded profiles of the runs of a run's group that ended before it; returns the files that no row
     names now.
     """
+    run, has_some = aliased(Run), col(Run.excluded).is_not(None)
+    older = (col(run.id) == run_id, col(Run.group_id) == run.group_id, ended_before(run), has_some)
     with read_session(engine) as session:
-        run = session.get_one(Run, run_id)
-        older = (col(Run.group_id) == run.group_id, ended_before(run), col(Run.excluded).is_not(None))
-        if session.exec(select(Run.id).where(*older).limit(1)).first() is None:
-            return []
+        ids = session.exec(select(Run.id).where(*older)).all()
+    if not ids:
+        return []
     with write_session(engine, RELYING) as session:
+        older = (col(Run.id).in_(ids), has_some)
         names = session.exec(select(Run.excluded).where(*older)).all()
         session.exec(update(Run).where(*older).values(excluded=None).execution_options(synchronize_session=False))
     return [name for name in names if name]
