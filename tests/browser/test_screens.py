@@ -210,6 +210,20 @@ def test_members_are_searched_while_typing(everything: Everything, exported: dic
 
 
 @LONG
+def test_enter_takes_the_group_that_was_typed_and_never_all_that_are_like_it(
+    everything: Everything, exported: dict[int, dict[str, object]], page: Page
+):
+    go(page, f"{everything.url}/overlap", "Overlap")
+    field = page.get_by_role("combobox", name="Groups")
+
+    field.press_sequentially("er")  # both names have it
+    field.press("Enter")
+
+    page.wait_for_url("**/overlap?groups=*")
+    assert page.url.count("groups=") == 1
+
+
+@LONG
 def test_a_cell_of_the_overlap_opens_the_list_of_who_is_in_both_groups(
     everything: Everything, exported: dict[int, dict[str, object]], page: Page
 ):

@@ -55,12 +55,6 @@ def test_each_cell_tells_how_many_of_the_group_at_the_left_are_in_the_other_and_
     assert len(at.dataframe) == 2
 
 
-def test_enter_takes_the_group_that_was_typed_and_never_all_that_are_like_it(
-    practising: Bridge, two_groups: tuple[set[str], set[str]]
-):
-    assert open_page(OVERLAP).multiselect(key="overlap_groups").proto.select_all == 0
-
-
 def test_the_choice_is_in_the_address(practising: Bridge, two_groups: tuple[set[str], set[str]]):
     export(practising, REFUND)  # an empty group
 
