@@ -57,7 +57,8 @@ SYNCS = Selection(
 )
 RUNS, SIZE = "Latest runs", "Size over time"
 IN_ADDRESS = {RUNS: "runs", SIZE: "size"}
-LATEST = 8
+# Above them a strip has more of them.
+LATEST = 5
 WRITES = {"full": "Everything", "delta": "What changed", "none": "Nothing"}
 
 

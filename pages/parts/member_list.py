@@ -18,7 +18,7 @@ from pages.parts.formatting import moment, number, pluralize
 from pages.parts.pager import Pager
 
 _PAGE_ROWS = 50
-_SHOWN_ROWS = 10
+_SHOWN_ROWS = 8
 _ID_PX, _LAST_PX = 272, 434
 _DISTINCT_ID = "Mixpanel distinct id"
 _SINCE, _SINCE_PX = "In the group since", 200

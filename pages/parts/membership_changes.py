@@ -53,11 +53,19 @@ def _show_changed(bridge: Bridge, person: Actor, run: Run, *, key: str) -> None:
     shown = {kind: (word, count) for kind, (word, count) in kinds.items() if count}
     # What is held is held because of those who would leave.
     usual = "removed" if run.status == RunStatus.HELD and run.removed else next(iter(shown))
-    kind = Filters(key).one(
-        st.segmented_control, "Which members", WHO,
-        {kind: in_gray(f"{word}: {number(count)}") for kind, (word, count) in shown.items()},
-        default=usual, required=True, label_visibility="collapsed",
-    )  # fmt: skip
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        kind = Filters(key).one(
+            st.segmented_control, "Which members", WHO,
+            {kind: in_gray(f"{word}: {number(count)}") for kind, (word, count) in shown.items()},
+            default=usual, required=True, label_visibility="collapsed",
+        )  # fmt: skip
+        if kind != "unchanged":
+            download.offer_csv(
+                partial(members.changes_csv, bridge, person, run.id),
+                file_name=f"run-{run.id}-members.csv",
+                key=f"{key}_download",
+                help="All that joined and left.",
+            )
     if kind == "unchanged":
         _list_unchanged(bridge, person, run, key=key)
         return
@@ -67,12 +75,6 @@ def _show_changed(bridge: Bridge, person: Actor, run: Run, *, key: str) -> None:
         label=f"Members {shown[kind][0].lower()}",
         empty="No members.",
         matched_by=run.matched_by,
-    )
-    download.offer_csv(
-        partial(members.changes_csv, bridge, person, run.id),
-        file_name=f"run-{run.id}-members.csv",
-        key=f"{key}_download",
-        help="All that joined and left.",
     )
 
 
