@@ -11,7 +11,7 @@ from playwright.sync_api import BrowserContext, Locator, Page, expect
 from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
 from tests.browser.stage import EXPORT_MS, PAGES, Everything, go, press, settled, tick_row, turn, turn_to, wait_for_rest
-from tests.stage.sandbox import COMPANIES, IMPORTED, NEWSLETTER, POWER, SPENDERS, TRIAL
+from tests.stage.sandbox import COMPANIES, IMPORTED, NEWSLETTER, POWER, SPENDERS, TRIAL, WEB
 from tests.stage.seeds import LONG, SEEDS, few
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -276,6 +276,35 @@ def test_a_question_takes_the_focus_and_escape_means_no(everything: Everything, 
 
     expect(dialog).to_be_hidden()
     expect(page.get_by_role("button", name="Remove", exact=True)).to_be_visible()
+
+
+@LONG
+def test_the_form_of_a_recurring_sync_is_in_sight_and_no_list_lies_over_its_button(
+    everything: Everything, used: dict[str, str], page: Page
+):
+    go(page, f"{everything.url}/cohorts?cohort={WEB}", "Cohorts")
+    press(page.get_by_text("Recurring (dynamic)"))
+    # Not by its role: while a list is open, nothing below it has one.
+    start, interval = page.locator(f".st-key-cohorts_start_{WEB}"), page.get_by_role("combobox", name="Interval")
+    expect(interval).to_be_visible()
+    wait_for_rest(page)
+    expect(start).to_be_in_viewport(ratio=1)
+
+    press(interval)
+    press(page.get_by_role("option", name="At set times"))
+    page.set_viewport_size({"width": PHONE, "height": 900})
+    for name in ("Times", "Time zone"):
+        field = page.get_by_role("combobox", name=name)
+        field.evaluate("field => field.scrollIntoView({ block: 'center' })")
+        press(field)
+        opened = page.locator("[role=listbox], [data-testid*=VirtualDropdown]").last
+        expect(opened).to_be_visible()
+        wait_for_rest(page)
+        of_list, of_button = opened.bounding_box(), start.bounding_box()
+        assert of_list
+        assert of_button
+        assert of_list["y"] + of_list["height"] <= of_button["y"], name
+        page.keyboard.press("Escape")
 
 
 Opened = Callable[[Page], object]
