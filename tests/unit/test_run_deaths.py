@@ -178,3 +178,23 @@ def test_a_dead_run_is_not_tried_again_beside_a_newer_one_that_a_process_has_in_
 
     unfinished = runs.active_runs(bridge, LOCAL)
     assert [run.trigger for run in unfinished] == ["cli"]
+
+
+def test_deaths_in_a_row_are_counted_in_the_order_in_which_runs_ended(
+    bridge: Bridge, stopped_clock: FakeClock, group_with_runs: list[Run]
+):
+    """The run that dies was overtaken by one with a larger number, which ended well before that."""
+    overtaken, cancelled, overtaking = group_with_runs
+    run_queue.ask_to_cancel(bridge.engine, cancelled.id or 0, now=bridge.clock.now())
+    begin(bridge, overtaking, "reading")
+    ended = RunOutcome(RunStatus.SUCCEEDED, finished_at=bridge.clock.now())
+    assert run_records.record(bridge.engine, overtaking.id or 0, ended, lease_owner="one")
+
+    stopped_clock.shift_s += 1
+    begin(bridge, overtaken, "reading")
+    (lease,) = leases.list_held(bridge.engine, LeaseKind.RUN, keys=[str(overtaken.id)])
+    assert run_execution.interrupt(bridge, lease)
+    stopped_clock.shift_s += 1
+    die(bridge)
+
+    assert pause_minutes(bridge) == 1
