@@ -49,9 +49,9 @@ def shrink_fields(
     """Show the tick for a shrink limit, and below it the limit: its own, else the suggested one."""
     offer(_key(prefix, "has_shrink_limit", row_id), has_limit)
     is_ticked = st.checkbox(
-        "Hold a run that would remove many members at once",
+        "Hold a run that removes many members",
         key=_key(prefix, "has_shrink_limit", row_id),
-        help="Nothing is written until someone has reviewed it.",
+        help="One that would remove more than the limit at once: nothing is written until someone has reviewed it.",
     )
     if not is_ticked:
         return
