@@ -58,8 +58,12 @@ class Guard:
     _roots: tuple[str, ...] = ()
 
     def put_on(self) -> None:
-        """Hold everything from now on, to the end of the process. What is imported later is read from its folders."""
+        """Hold everything from now on, to the end of the process.
+
+        What is imported later is read from its folders, and not written there, packed, as Python would.
+        """
         self.find_roots()
+        sys.dont_write_bytecode = True
         sys.addaudithook(self.hear)
 
     def find_roots(self) -> None:
@@ -69,6 +73,7 @@ class Guard:
         """
         paths = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
         paths += [os.path.dirname(os.path.dirname(package.__file__ or "")) for package in (requests, apprise)]
+        paths += [sys.pycache_prefix] if sys.pycache_prefix else []  # where Python looks for what it has packed
         self._roots = tuple({os.path.realpath(path) for path in (*paths, *zoneinfo.TZPATH)})
 
     def deny(self, why: str) -> Denied:
@@ -101,8 +106,7 @@ class Guard:
         )
         where = os.path.realpath(os.fsdecode(path))
         if writes or not any(where.startswith(root + os.sep) for root in self._roots):
-            # A module that is imported may be written beside it, packed: not here.
-            raise Denied(FILE) if where.endswith(".pyc") or ".pyc." in where else self.deny(FILE)
+            raise self.deny(FILE)
 
     def check_look_up(self, details: tuple[Any, ...]) -> None:
         """Let names be looked up, unless nothing is connected to."""

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -143,14 +143,14 @@ UNKNOWN = [
 ]  # fmt: skip
 
 
-def in_a_process(code: str, asked: Any) -> Any:
+def in_a_process(code: str, asked: Any, env: Mapping[str, str] | None = None) -> Any:
     ended = subprocess.run(
         [sys.executable, "-c", code],
         input=json.dumps(asked),
         capture_output=True,
         text=True,
         cwd=ROOT,
-        env={**clean_environment(), "PYTHONPATH": str(ROOT)},
+        env={**clean_environment(), "PYTHONPATH": str(ROOT), **(env or {})},
     )
     assert ended.returncode == 0, ended.stderr
     return json.loads(ended.stdout.splitlines()[-1])
@@ -166,6 +166,16 @@ def test_a_service_is_known_by_whom_it_would_connect_to(address: str, host: str)
     seen = looked_at()[address]
 
     assert (seen["hosts"], seen["denied"], seen["generic"]) == ([host], [], False)
+
+
+def test_a_service_is_known_where_python_packs_what_it_imports(tmp_path: Path):
+    packed = tmp_path / "packed"
+
+    seen = in_a_process(LOOK, [SLACK], {"PYTHONPYCACHEPREFIX": str(packed), "PYTHONDONTWRITEBYTECODE": ""})[SLACK]
+
+    assert (seen["hosts"], seen["denied"]) == (["hooks.slack.com"], [])
+    assert list(packed.rglob("apprise_guard*.pyc"))
+    assert not list(packed.rglob("slack*.pyc")), "nothing is written once it is held"
 
 
 @pytest.mark.parametrize(("address", "why"), NOT_TAKEN.items())
