@@ -239,8 +239,9 @@ def set_project_token(bridge: Bridge, actor: Actor, connection_id: int, token: S
     """Store the project token that profiles are written with. Raises NotFound, SettingsError, ChangedMeanwhile."""
     known = connections.get_connection(bridge.engine, connection_id)
     with attempts.noted(bridge, actor, "set_project_token", attempts.present(known)):
+        values = _token_values(bridge, token)
         seen = entering.see_connection(_require_mixpanel(known))
-        return entering.change_mixpanel(bridge, connection_id, _token_values(bridge, token), seen=seen)
+        return entering.change_mixpanel(bridge, connection_id, values, seen=seen)
 
 
 @action(Role.ADMIN)
