@@ -14,11 +14,13 @@ from pathlib import Path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit.url_util import make_url_path
 
-# The elements that our pages have, by the names of Streamlit's files.
+# The elements that nearly every page has, by the names of Streamlit's files.
 PARTS = (
     "Button", "ButtonGroup", "Checkbox", "DownloadButton", "Multiselect", "PageLink", "Pagination", "Progress",
     "Selectbox", "Table", "TextInput", "Toast", "DataFrame", "ArrowVegaLiteChart",
 )  # fmt: skip
+# Those that some pages have: fetched once a page is there, before a press needs them.
+LATER_PARTS = ("Radio", "NumberInput", "Spinner", "DateInput", "TimeInput", "FileUploader")
 _FONTS = ("MaterialSymbols-Rounded", "SourceCodeVF-Upright")
 _IMPORT = re.compile(r'(?:from|import)"\./([^"]+\.js)"')
 # Streamlit asks for the server below the page's own address before it asks where it is: a tenth of a second.
@@ -141,17 +143,17 @@ def _head_lines(static: Path) -> Iterator[str]:
     scripts = static / "js"
     for font in (path for name in _FONTS for path in (static / "media").glob(f"{name}.*.woff2")):
         yield f'<link rel="preload" href="./static/media/{font.name}" as="font" type="font/woff2" crossorigin />'
-    parts = find_parts(scripts)
-    for script in find_imports(scripts, parts):
+    for script in find_imports(scripts, find_parts(scripts, PARTS)):
         yield f'<link rel="modulepreload" crossorigin href="./static/js/{script}" />'
-    yield f"<script>{_LOAD_WHEN_IDLE % json.dumps([f'./static/js/{part}' for part in parts])}</script>"
+    idle = [f"./static/js/{part}" for part in find_parts(scripts, PARTS + LATER_PARTS)]
+    yield f"<script>{_LOAD_WHEN_IDLE % json.dumps(idle)}</script>"
     yield f"<script>{_SEARCH_KEYS}</script>"
     yield f"<style>\n{_CSS.read_text(encoding='utf-8')}</style>"
 
 
-def find_parts(scripts: Path) -> list[str]:
-    """List the files of the elements that our pages have."""
-    return [path.name for part in PARTS for path in scripts.glob(f"{part}.*.js")]
+def find_parts(scripts: Path, names: Iterable[str]) -> list[str]:
+    """List the files of these elements."""
+    return [path.name for name in names for path in scripts.glob(f"{name}.*.js")]
 
 
 def find_imports(scripts: Path, names: Iterable[str]) -> list[str]:

@@ -18,7 +18,7 @@ from starlette.routing import Route
 from streamlit import file_util
 from streamlit.web.server.starlette.starlette_static_routes import create_streamlit_static_assets_routes
 
-from pages.shell.index_page import PARTS, IndexPage, find_imports, find_parts
+from pages.shell.index_page import LATER_PARTS, PARTS, IndexPage, find_imports, find_parts
 from pages.shell.protection import Protection
 from pages.shell.static_files import StaticFiles
 from tests.stage.serving import serving
@@ -51,8 +51,10 @@ def test_every_address_of_a_page_gets_theirs_with_ours_in_it(url: str, path: str
 
     assert page.status_code == 200
     assert "<style>" in page.text
-    assert f'<link rel="modulepreload" crossorigin href="./static/js/{find_parts(SCRIPTS)[0]}" />' in page.text
-    assert f'"./static/js/{find_parts(SCRIPTS)[-1]}"]' in page.text, "each is loaded before a press needs it"
+    assert f'<link rel="modulepreload" crossorigin href="./static/js/{find_parts(SCRIPTS, PARTS)[0]}" />' in page.text
+    assert f'"./static/js/{find_parts(SCRIPTS, LATER_PARTS)[-1]}"]' in page.text, (
+        "each is loaded before a press needs it"
+    )
     ours = set(page.text.splitlines())
     assert all(line in ours for line in (THEIRS / "index.html").read_text().splitlines())
     assert "etag" not in page.headers, "another page of ours would not be fetched"
@@ -78,7 +80,7 @@ def test_what_is_no_page_of_theirs_stays_as_it_is(url: str):
 
 @pytest.mark.parametrize("again", [False, True])
 def test_a_file_is_what_it_is_on_the_disk_and_may_be_kept(url: str, again: bool):
-    script = SCRIPTS / find_parts(SCRIPTS)[0]
+    script = SCRIPTS / find_parts(SCRIPTS, PARTS)[0]
 
     answer = get(f"{url}/static/js/{script.name}", **{"Accept-Encoding": "identity"})
 
@@ -90,7 +92,10 @@ def test_a_file_is_what_it_is_on_the_disk_and_may_be_kept(url: str, again: bool)
 
 
 def test_a_text_is_compressed_for_who_takes_it_and_a_font_is_not(url: str):
-    script, font = SCRIPTS / find_parts(SCRIPTS)[0], next((THEIRS / "static" / "media").glob("MaterialSymbols-*"))
+    script, font = (
+        SCRIPTS / find_parts(SCRIPTS, PARTS)[0],
+        next((THEIRS / "static" / "media").glob("MaterialSymbols-*")),
+    )
     taken = {"Accept-Encoding": "gzip, deflate, br"}
 
     with httpx.stream("GET", f"{url}/static/js/{script.name}", headers=taken, trust_env=False) as answer:
@@ -113,7 +118,7 @@ def test_a_part_of_a_file_is_left_to_streamlit(url: str):
 
 
 def test_each_part_that_is_sent_for_beforehand_is_one_of_the_installed_streamlit():
-    names = find_parts(SCRIPTS)
+    names = find_parts(SCRIPTS, PARTS + LATER_PARTS)
 
-    assert [name.partition(".")[0] for name in names] == list(PARTS)
+    assert [name.partition(".")[0] for name in names] == [*PARTS, *LATER_PARTS]
     assert set(names) < set(find_imports(SCRIPTS, names))
