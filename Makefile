@@ -7,9 +7,6 @@ SEEDS ?= 1
 # Compiled by all processors in place of one, and without the tests that packages bring; what does not compile is not ours.
 INSTALL := $(PYTHON) -m pip install -qq --disable-pip-version-check --no-compile
 COMPILE := $(PYTHON) -m compileall -qq -j 0 -x '/tests?/' $(VENV)/lib || true
-# For tests only what they import: a third of all that is installed. Once now, in place of once by each of their processes.
-COLLECT := for folders in "tests/emulator tests/faults tests/browser" "tests/unit tests/pages tests/postgres"; do \
-	$(PYTHON) -m pytest --collect-only -qq $$folders >/dev/null 2>&1 & done; wait
 
 # Tests start the program some hundred times: compiling it each time would take longer than what they test.
 unexport PYTHONDONTWRITEBYTECODE
@@ -86,13 +83,13 @@ $(VENV)/.installed: requirements.txt | $(VENV)/bin/python
 $(VENV)/.installed-dev: requirements.txt requirements-dev.txt | $(VENV)/bin/python
 	@echo "Installing what Cohort Bridge and its tests need (a minute or two, the first time)"
 	@$(INSTALL) -r requirements-dev.txt
-	@$(COLLECT)
+	@$(COMPILE)
 	@touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-postgres: requirements.txt requirements-dev.txt requirements-postgres.txt | $(VENV)/bin/python
 	@echo "Installing what Cohort Bridge and its tests need (a minute or two, the first time)"
 	@$(INSTALL) -r requirements-dev.txt -r requirements-postgres.txt
-	@$(COLLECT)
+	@$(COMPILE)
 	@touch $@ $(VENV)/.installed $(VENV)/.installed-dev
 
 $(VENV)/.installed-bench: requirements-bench.txt $(VENV)/.installed-dev
