@@ -16,7 +16,6 @@ from pydantic import SecretStr
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
 from core.connections import attempts, entering
-from core.connections.entering import see_connection
 from core.connections.receiver_form import (
     NO_RECEIVER,
     ReceiverForm,
@@ -122,7 +121,7 @@ def _replace_sign_in(bridge: Bridge, known: Connection | None, form: ReceiverFor
     form = checked_sign_in(replace(form, url=where))
     is_hidden = present.address is not None and not is_entered
     values = sign_in_values(bridge, form, practice=test_sign_in(bridge, form), is_hidden=is_hidden)
-    return entering.replace(bridge, present.id or 0, values, seen=seen or see_connection(present))
+    return entering.replace(bridge, present, values, seen=seen)
 
 
 @action(Role.ADMIN)
@@ -146,7 +145,7 @@ def change_address(
         present = require_kind(known, ConnectionKind.ENDPOINT)
         form = checked_sign_in(form)
         values = sign_in_values(bridge, form, practice=test_sign_in(bridge, form))
-        return entering.replace(bridge, connection_id, values, apart=apart, seen=seen or see_connection(present))
+        return entering.replace(bridge, present, values, apart=apart, seen=seen)
 
 
 @action(Role.ADMIN)
@@ -179,7 +178,7 @@ def change_receiver(
         values = member_values(checked_members(entered))
         if all(getattr(present, column) == value for column, value in values.items()):
             return present
-        return entering.replace(bridge, connection_id, values, seen=seen or see_connection(present))
+        return entering.replace(bridge, present, values, seen=seen)
 
 
 @action(Role.ADMIN)
@@ -195,7 +194,7 @@ def change_folder(
     with attempts.noted(bridge, actor, "change_folder", attempts.folder(attempts.name_of(known), folder)):
         present = require_kind(known, ConnectionKind.CSV)
         values = tested_folder(bridge, folder)
-        return entering.replace(bridge, connection_id, values, seen=seen or see_connection(present))
+        return entering.replace(bridge, present, values, seen=seen)
 
 
 @action(Role.ADMIN)

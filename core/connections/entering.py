@@ -48,31 +48,35 @@ def store(bridge: Bridge, new: NewConnection) -> Connection:
 
 def replace(
     bridge: Bridge,
-    connection_id: int,
+    present: Connection,
     values: dict[str, Any],
     *,
     apart: bool = False,
-    seen: Seen,
+    seen: Seen | None = None,
 ) -> Connection:
-    """Replace what was entered of a connection, which must still be as it was `seen` (`see_connection`).
+    """Replace what was entered of a connection, which must still be as it is `present`, or was `seen` before that.
 
     Raises: NotFound, PlaceInUse, ChangedMeanwhile.
     """
+    seen, now = seen or see_connection(present), bridge.clock.now()
     with _taken(), saving(_WHAT):
         connection = connections.replace(
-            bridge.engine, connection_id, values, apart=apart, seen=seen, seals=bridge.vault, now=bridge.clock.now()
+            bridge.engine, present.id or 0, values, apart=apart, seen=seen, seals=bridge.vault, now=now
         )
     return require_present(connection)
 
 
-def change_mixpanel(bridge: Bridge, connection_id: int, values: dict[str, Any], *, seen: Seen) -> Connection:
-    """Change values of a Mixpanel connection, which must still be as it was `seen`.
+def change_mixpanel(
+    bridge: Bridge, present: Connection, values: dict[str, Any], *, seen: Seen | None = None
+) -> Connection:
+    """Change values of a Mixpanel connection, which must still be as it is `present`, or was `seen` before that.
 
     Raises: NotFound, ChangedMeanwhile.
     """
+    seen, seal_again = seen or see_connection(present), bridge.vault.seal_again
     with saving(_WHAT):
         connection = connections.change_mixpanel(
-            bridge.engine, connection_id, values, seen=seen, seal_again=bridge.vault.seal_again
+            bridge.engine, present.id or 0, values, seen=seen, seal_again=seal_again
         )
     return require_present(connection)
 

@@ -93,7 +93,7 @@ def replace_secret(
             expects_prefix=present.expects_prefix,
         )
         values = checked_values(bridge, form, base_url=present.base_url)
-        return entering.replace(bridge, connection_id, values, seen=seen or entering.see_connection(present))
+        return entering.replace(bridge, present, values, seen=seen)
 
 
 @action(Role.ADMIN)
@@ -111,7 +111,7 @@ def change_project(
     with attempts.noted(bridge, actor, "change_project", what):
         present = _require_mixpanel(known)
         values = checked_values(bridge, form)
-        return entering.replace(bridge, connection_id, values, seen=seen or entering.see_connection(present))
+        return entering.replace(bridge, present, values, seen=seen)
 
 
 def _require_mixpanel(known: Connection | None) -> Connection:
@@ -240,8 +240,7 @@ def set_project_token(bridge: Bridge, actor: Actor, connection_id: int, token: S
     known = connections.get_connection(bridge.engine, connection_id)
     with attempts.noted(bridge, actor, "set_project_token", attempts.present(known)):
         values = _token_values(bridge, token)
-        seen = entering.see_connection(_require_mixpanel(known))
-        return entering.change_mixpanel(bridge, connection_id, values, seen=seen)
+        return entering.change_mixpanel(bridge, _require_mixpanel(known), values)
 
 
 @action(Role.ADMIN)
@@ -268,7 +267,7 @@ def change_match_setting(
         values = {"match_property": checked, "expects_prefix": expects_prefix}
         if project_token:
             values |= _token_values(bridge, project_token)
-        return entering.change_mixpanel(bridge, connection_id, values, seen=seen or entering.see_connection(present))
+        return entering.change_mixpanel(bridge, present, values, seen=seen)
 
 
 def _token_values(bridge: Bridge, token: SecretStr) -> dict[str, Any]:

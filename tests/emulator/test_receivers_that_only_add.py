@@ -302,8 +302,7 @@ def destination(bridge: Bridge) -> Connection:
 def enter(bridge: Bridge, **values: object) -> None:
     """Enter values of the destination again, as its form does; the password as it was, or another one."""
     present = destination(bridge)
-    seen = entering.see_connection(present)
-    entering.replace(bridge, present.id or 0, {"secret": present.secret, **values}, seen=seen)
+    entering.replace(bridge, present, {"secret": present.secret, **values})
 
 
 def password(bridge: Bridge, text: str) -> str:
