@@ -10,7 +10,7 @@ from sqlmodel import col, select
 
 from data.engine import Engine, read_session
 from data.models import Group, Run, RunStatus
-from data.run_order import last_ended_first, of_each_group, status_in_order, when_ended
+from data.run_order import last_ended_first, last_of_group, of_each_group, status_in_order, when_ended
 
 # Such a read had everything: its run ended well, or it was held with all that it had read. One that was held because
 # Mixpanel's own total did not agree with what was read had a part.
@@ -42,8 +42,7 @@ class ReadShare(NamedTuple):
 
 def newest_reads(engine: Engine, project_id: int) -> list[Run]:
     """Return the last run to end of each group of a project's cohorts that read its cohort whole."""
-    newest = select(Run.id).where(Run.group_id == Group.id, Run.status == RunStatus.SUCCEEDED, Run.trigger != "undo")
-    newest = newest.order_by(*last_ended_first()).limit(1).correlate(Group).scalar_subquery()
+    newest = last_of_group(Run.status == RunStatus.SUCCEEDED, Run.trigger != "undo")
     of_project = select(newest).select_from(Group).where(Group.project_id == project_id)
     with read_session(engine) as session:
         return list(session.exec(select(Run).where(col(Run.id).in_(of_project))).all())
@@ -51,8 +50,7 @@ def newest_reads(engine: Engine, project_id: int) -> list[Run]:
 
 def latest_reads(engine: Engine) -> list[CohortRead]:
     """Return the latest whole read for each group, dry runs too."""
-    newest = select(Run.id).where(Run.group_id == Group.id, *_READS)
-    newest = newest.order_by(*last_ended_first()).limit(1).correlate(Group).scalar_subquery()
+    newest = last_of_group(*_READS)
     query = select(Run, Group.project_id).where(Run.group_id == Group.id)
     with read_session(engine) as session:
         rows = session.exec(query.where(col(Run.id).in_(of_each_group(newest)))).all()

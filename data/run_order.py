@@ -30,6 +30,12 @@ def status_in_order() -> ColumnElement[Any]:
     return func.coalesce(Run.status, "")
 
 
+def last_of_group(*which: Any) -> ScalarSelect[Any]:
+    """Build the subquery for the run of a group that ended last, of `which` runs; for statements about groups."""
+    of_group = select(col(Run.id)).where(col(Run.group_id) == col(Group.id), *which)
+    return of_group.order_by(*last_ended_first()).limit(1).correlate(Group).scalar_subquery()
+
+
 def of_each_group(run_id: ScalarSelect[Any]) -> Select[Any]:
     """Select the run that a subquery finds for each group.
 

@@ -15,7 +15,7 @@ from sqlmodel.sql.expression import SelectOfScalar
 
 from data.engine import Engine, read_session
 from data.models import UNFINISHED, Connection, Group, Run, RunStatus, Sync, SyncKind, SyncState, Timing
-from data.run_order import last_ended_first, of_each_group, status_in_order
+from data.run_order import last_ended_first, last_of_group, of_each_group, status_in_order
 from data.runs import told_status
 from data.sync_models import read_timing
 
@@ -106,11 +106,8 @@ def newest_of_each_group(engine: Engine) -> list[ConnectedRun]:
 
 def newest_ended_of_cohort(engine: Engine, cohort_id: int) -> list[Run]:
     """Return the run of each group of a cohort that ended last, and of those meant to write, the last one first."""
-    ended = select(Run.id).where(Run.group_id == Group.id, col(Run.status).not_in(UNFINISHED))
-    newest = [
-        query.order_by(*last_ended_first()).limit(1).correlate(Group).scalar_subquery()
-        for query in (ended, ended.where(col(Run.dry_run).is_(False)))
-    ]
+    has_ended = col(Run.status).not_in(UNFINISHED)
+    newest = [last_of_group(has_ended), last_of_group(has_ended, col(Run.dry_run).is_(False))]
     ids = [col(Run.id).in_(select(each).select_from(Group).where(Group.cohort_id == cohort_id)) for each in newest]
     with read_session(engine) as session:
         return list(session.exec(select(Run).where(or_(*ids)).order_by(*last_ended_first())).all())
@@ -118,8 +115,7 @@ def newest_ended_of_cohort(engine: Engine, cohort_id: int) -> list[Run]:
 
 def last_success_of_each_group(engine: Engine, *, only: Sequence[int] | None = None) -> dict[int, Run]:
     """Return the last run to end of each group, or of these, that wrote it, or found it as it should be."""
-    newest = select(Run.id).where(Run.group_id == Group.id, *_WROTE)
-    newest = newest.order_by(*last_ended_first()).limit(1).correlate(Group).scalar_subquery()
+    newest = last_of_group(*_WROTE)
     ids = select(newest).select_from(Group)
     ids = ids if only is None else ids.where(col(Group.id).in_(only))
     with read_session(engine) as session:
@@ -299,8 +295,7 @@ class ExcludedFile(NamedTuple):
 def excluded_files(engine: Engine, *, only: int | None = None) -> dict[int, ExcludedFile]:
     """Return the file of profiles that each group's latest read excluded, of all groups or of one, by group."""
     # Asked group by group: the newest run has it nearly always, and the others need not be looked at.
-    newest = select(Run.id).where(Run.group_id == Group.id, col(Run.excluded).is_not(None))
-    newest = newest.order_by(*last_ended_first()).limit(1).correlate(Group).scalar_subquery()
+    newest = last_of_group(col(Run.excluded).is_not(None))
     query = select(Run.group_id, Run.excluded, Run.matched_by)
     with read_session(engine) as session:
         looked_at = select(newest).select_from(Group)
