@@ -163,7 +163,7 @@ def _write_people(folder: Path) -> None:
 
 
 def _connect(engine: Engine, sandbox: str, secret: Any, token: Any) -> None:
-    """Lead both connections to the sandbox: to connect it anew would put all groups in doubt."""
+    """Lead both connections to the sandbox: to connect it again would put all groups in doubt."""
     with write_session(engine) as session:
         for connection in session.exec(select(Connection)).all():
             if connection.side == "mixpanel":

@@ -187,7 +187,7 @@ def replace(
 ) -> Connection | None:
     """Replace what was entered of a connection; None when there is none of that id (any more).
 
-    It must still be as it was `seen` by whoever put the values together. Raises: PlaceTaken, ChangedSinceSeen.
+    It must still be as it was `seen` by the one who put the values together. Raises: PlaceTaken, ChangedSinceSeen.
     """
     with write_session(engine) as session:
         connection = session.get(Connection, connection_id)

@@ -97,7 +97,7 @@ def count_met(engine: Engine, grids: Sequence[SlotGrid]) -> dict[int, int]:
     into_s = (queued_s - begin_s) % grid.c.every_s  # how far into its slot it was queued
     query: Any = (
         _select(grid.c.sync_id, func.count((queued_s - into_s).distinct()))
-        # By group, since there is an index for what made one equal to its cohort lately.
+        # By group, since there is an index for what made one equal to its cohort recently.
         .where(col(Run.group_id) == grid.c.group_id, col(Run.sync_id) == grid.c.sync_id, *_MADE_EQUAL)
         .where(col(Run.finished_at) >= min(each.begin for each in grids))
         .where(col(Run.queued_at) >= grid.c.begin, col(Run.queued_at) < grid.c.end)

@@ -22,7 +22,7 @@ SHARED_FOR = timedelta(minutes=15)
 async def refresh(bridge: Bridge, client: Mixpanel, project: str) -> CohortListing:
     """Ask Mixpanel, at the cost of one counted query, and share the answer.
 
-    It counts as read when it was asked for: a cohort that was made while the answer was under way may not be in it.
+    It counts as read when it was asked for: a cohort that was made before the answer came may not be in it.
     """
     asked_at = bridge.clock.now()
     listing = await client.list_cohorts()

@@ -18,7 +18,7 @@ from data import pauses, run_history
 from data.models import Pause, Schedule, Sync, TimedRun
 from data.run_history import SlotGrid
 
-# A run may have been queued before the time began that is looked at, and be at work in it.
+# A run may have been queued before the time began that is looked at, and be running in it.
 _LOOKED_BACK = timedelta(hours=2)
 _ON_TIME_OVER = timedelta(days=7)
 # So many syncs with set times have at most some 17,000 of them in that time.

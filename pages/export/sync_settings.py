@@ -24,8 +24,8 @@ from pages.parts.stored import offer
 from pages.shell import page_frame
 
 _EXPECTED: dict[str, bool | None] = {"Same as the connection": None, "Yes": True, "No": False}
-# Where the answers about the settings of a sync, and about its matching, are shown: beside their buttons.
 _LIMIT_PX = 185
+# Where the answers about the settings of a sync, and about its matching, are shown: beside their buttons.
 _SAVED, _MATCHED = "syncs_settings", "syncs_matching"
 
 
@@ -58,8 +58,8 @@ def shrink_fields(
     key = _key(prefix, "shrink_limit", row_id)
     offer(key, suggestion.percent if max_shrink is None else max_shrink)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        # Without bounds of its own: the field would put its last number back in place of one outside them, unsaid, and
-        # the press that follows would start a sync with a limit that nobody entered.
+        # Without its own bounds: the field would put its last number back in place of one outside them, unsaid, and
+        # the press that follows would start a sync with a limit that no one entered.
         st.number_input(
             "Shrink limit, in percent",
             step=1,

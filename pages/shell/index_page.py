@@ -37,7 +37,7 @@ _LOAD_WHEN_IDLE = """
     """
 # What Streamlit has no option for: the field of the search has the focus once that was opened, and again by the keys
 # that open it; Enter in it presses the button beside it, once what was typed is on its way; arrow keys lead through
-# what was found. Whoever has moved on within the dialog stays there.
+# what was found. Anyone who has moved on within the dialog stays there.
 _SEARCH_KEYS = """
       const seen = new WeakSet()
       new MutationObserver(() => {

@@ -114,7 +114,7 @@ def show_setting(bridge: Bridge, person: Actor) -> None:
     st.header("When a sync is failing", anchor=False)
     present = listing.get_failing_after(bridge, person)
     offer(SETTING, present)
-    # Without bounds of its own: the field would put its last number back in place of one outside them, unsaid.
+    # Without its own bounds: the field would put its last number back in place of one outside them, unsaid.
     st.number_input(
         "Failures in a row until a sync is failing",
         step=1,
