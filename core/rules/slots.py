@@ -39,7 +39,6 @@ class Expectation(NamedTuple):
 
     since: datetime
     pauses: Sequence[Pause]
-    is_rescheduled: bool  # `since` is when the sync was given the times that it has now
 
 
 def find_expectation(sync: Sync, noted: Sequence[Pause], *, since: datetime) -> Expectation:
@@ -53,8 +52,8 @@ def find_expectation(sync: Sync, noted: Sequence[Pause], *, since: datetime) -> 
     begin, changed_at = max(since, sync.created_at), sync.expected_since
     # Its times before it was given others are not known; a resumed one has those that it had.
     if changed_at and changed_at > begin and all(pause.ended_at != changed_at for pause in pauses):
-        return Expectation(changed_at, pauses, is_rescheduled=True)
-    return Expectation(begin, pauses, is_rescheduled=False)
+        return Expectation(changed_at, pauses)
+    return Expectation(begin, pauses)
 
 
 def count_over(sync_id: int, every_minutes: int, expectation: Expectation, *, now: datetime) -> int:
