@@ -4,9 +4,10 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 PORT ?= 8501
 SEEDS ?= 1
-# Compiled by all processors in place of one, and without the tests that packages bring; what does not compile is not ours.
+# Compiled by all processors in place of one, and without what is large and not used: the tests that packages bring, other
+# services than storage. What does not compile is not ours.
 INSTALL := $(PYTHON) -m pip install -qq --disable-pip-version-check --no-compile
-COMPILE := $(PYTHON) -m compileall -qq -j 0 -x '/tests?/' $(VENV)/lib || true
+COMPILE := $(PYTHON) -m compileall -qq -j 0 -x '/(tests?|moto/(?!core|s3|utilities|moto_server)[a-z0-9_]+|networkx|pip|setuptools)/' $(VENV)/lib || true
 
 # Tests start the program some hundred times: compiling it each time would take longer than what they test.
 unexport PYTHONDONTWRITEBYTECODE
@@ -21,7 +22,7 @@ run: $(VENV)/.installed ## Install what is needed, then start sandbox, worker an
 	@exec $(PYTHON) -m core up --port $(PORT)
 
 test: $(VENV)/.installed-dev ## Install what is needed, then run every test
-	@$(PYTHON) -m pytest -n 5 --dist loadfile --no-loadscope-reorder --durations 10
+	@$(PYTHON) -m pytest -n 4 --dist loadfile --no-loadscope-reorder --durations 10
 
 test-postgres: $(VENV)/.installed-postgres ## Run the tests on a PostgreSQL server that is started for them
 	@$(PYTHON) -m tests.postgres -n 4 --dist loadfile --no-loadscope-reorder --durations 10

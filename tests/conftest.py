@@ -28,7 +28,7 @@ use_memory()
 share_statements()
 databases.use_server()
 
-settings.register_profile("short", max_examples=20, deadline=None)
+settings.register_profile("short", max_examples=12, deadline=None)
 settings.register_profile("long", max_examples=300 * SEEDS or 1, deadline=None)
 settings.load_profile("long" if SEEDS else "short")
 # Folders whose files take long, of which the first two wait for much of that time.

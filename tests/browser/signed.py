@@ -13,6 +13,8 @@ from pathlib import Path
 
 import httpx
 from playwright.sync_api import Page
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ClientState_pb2 import ClientState
 
 from tests.browser.stage import press, start_process
 from tests.stage import databases
@@ -20,6 +22,8 @@ from tests.stage.processes import ROOT, clean_environment, free_port
 
 COOKIE_SECRET = "planted-cookie-secret-6f1c2ae09b7d4583"
 CLIENT_SECRET = "planted-client-secret-51d0"
+# What the dashboard's own page sends to be drawn another one.
+PEOPLE_PLEASE = BackMsg(rerun_script=ClientState(page_name="people")).SerializeToString()
 
 
 @dataclass(frozen=True)

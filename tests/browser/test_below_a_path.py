@@ -74,6 +74,7 @@ def test_every_link_download_and_upload_leads_below_the_path(below: Everything, 
     assert set(outside) <= {f"{root}/", below.url}
 
 
+@LONG
 def test_what_protects_holds_below_the_path(below: Everything):
     with httpx.Client(base_url=below.url, trust_env=False) as http:
         assert http.get("/_stcore/health").text == "ok"

@@ -8,9 +8,10 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from tests.browser import stage
+from tests.browser.signed import PEOPLE_PLEASE
 from tests.stage.processes import find_chromium
 from tests.stage.seeds import few
 
@@ -59,6 +60,37 @@ def misled(chromium: Browser) -> Iterator[Page]:
     browser = chromium.browser_type.launch(executable_path=find_chromium(), args=[*stage.ARGUMENTS, rules])
     yield browser.new_page()
     browser.close()
+
+
+# Speaks as the dashboard's own page does, and returns all that it is drawn.
+ASK_FOR_A_PAGE = """([url, asked]) => new Promise(done => {
+    const socket = new WebSocket(url, ["streamlit"]);
+    let drawn = "";
+    socket.binaryType = "arraybuffer";
+    socket.onopen = () => socket.send(new Uint8Array(asked));
+    socket.onmessage = message => {
+        drawn += new TextDecoder("latin1").decode(message.data);
+        if (drawn.includes("acts as its admin")) done(drawn);
+    };
+    socket.onclose = () => done(drawn + " closed");
+})"""
+
+
+def test_without_sign_in_what_comes_through_a_proxy_or_from_another_site_sees_nothing(
+    chromium: Browser, dashboard: int, other_site: int
+):
+    context = chromium.new_context(extra_http_headers={"X-Forwarded-For": "203.0.113.9"})
+    page = context.new_page()
+    page.goto(f"http://127.0.0.1:{dashboard}/people")
+    expect(page.get_by_text("you come from elsewhere")).to_be_visible()
+    context.close()
+
+    # What another program serves on this machine, at whatever port, is another site.
+    page = chromium.new_page()
+    page.goto(f"http://localhost:{other_site}/inside.html")
+    drawn = page.evaluate(ASK_FOR_A_PAGE, [f"ws://127.0.0.1:{dashboard}/_stcore/stream", list(PEOPLE_PLEASE)])
+    assert drawn == " closed"
+    page.close()
 
 
 @few(1)

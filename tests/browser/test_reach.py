@@ -28,7 +28,7 @@ FITS = """() => {
 }"""
 NEEDED = ("serious", "critical")
 # So many pages are walked through in the short form.
-FEW_PAGES = 6
+FEW_PAGES = 4
 WIDE, NARROW, PHONE = 1280, 800, 390
 
 

@@ -69,6 +69,7 @@ def test_the_first_visitor_of_a_fresh_process_may_come_by_a_deep_link(everything
     expect(page.get_by_role("dialog")).to_be_hidden()
 
 
+@LONG
 def test_what_is_seen_of_a_page_stays_where_it_is_while_the_rest_is_loaded(
     everything: Everything, exported: dict[int, dict[str, object]], page: Page
 ):

@@ -10,17 +10,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, suppress
-from functools import partial
 from http.client import HTTPConnection
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 import httpx
 import pytest
 from playwright.sync_api import Browser, Page, Response, expect
-from streamlit.proto.BackMsg_pb2 import BackMsg
-from streamlit.proto.ClientState_pb2 import ClientState
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
@@ -36,6 +31,7 @@ from pages.shell.strangers import MOST_CONNECTIONS
 from tests.browser.signed import (
     CLIENT_SECRET,
     COOKIE_SECRET,
+    PEOPLE_PLEASE,
     Signed,
     environment,
     secrets_file,
@@ -328,7 +324,7 @@ for _ in sys.argv[1:]:
 """
 
 
-@few(1)
+@LONG
 def test_a_fresh_server_asked_for_a_page_first_shows_the_sign_in(chromium: Browser, page: Page, tmp_path: Path):
     """Started in Streamlit's own way, where a file in `pages/` could be served without `app.py`."""
     ports = {path: free_port() for path in (PATHS if SEEDS else PATHS[1:2])}
@@ -375,49 +371,3 @@ def test_without_sign_in_a_dashboard_does_not_open_to_others(tmp_path: Path, how
     assert "Sign-in is not set up, and the dashboard listens at 0.0.0.0" in said.splitlines()[-1]
     assert "Traceback" not in said
     assert how == "streamlit run" or len(said.splitlines()) == 1
-
-
-# Speaks as the dashboard's own page does, and returns all that it is drawn.
-ASK_FOR_A_PAGE = """([url, asked]) => new Promise(done => {
-    const socket = new WebSocket(url, ["streamlit"]);
-    let drawn = "";
-    socket.binaryType = "arraybuffer";
-    socket.onopen = () => socket.send(new Uint8Array(asked));
-    socket.onmessage = message => {
-        drawn += new TextDecoder("latin1").decode(message.data);
-        if (drawn.includes("acts as its admin")) done(drawn);
-    };
-    socket.onclose = () => done(drawn + " closed");
-})"""
-PEOPLE_PLEASE = BackMsg(rerun_script=ClientState(page_name="people")).SerializeToString()
-
-
-def test_without_sign_in_what_comes_through_a_proxy_or_from_another_site_sees_nothing(
-    chromium: Browser, tmp_path: Path
-):
-    port = free_port()
-    options = [f"--server.port={port}", f"--secrets.files={tmp_path / 'none.toml'}"]
-    process = subprocess.Popen(
-        [sys.executable, "app.py", *options], cwd=ROOT, env=environment(tmp_path / "home"),
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        wait_for(f"http://127.0.0.1:{port}", process)
-        context = chromium.new_context(extra_http_headers={"X-Forwarded-For": "203.0.113.9"})
-        page = context.new_page()
-        page.goto(f"http://127.0.0.1:{port}/people")
-        expect(page.get_by_text("you come from elsewhere")).to_be_visible()
-        context.close()
-
-        # What another program serves on this machine, at whatever port, is another site.
-        other = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(tmp_path)))
-        Thread(target=other.serve_forever, daemon=True).start()
-        page = chromium.new_page()
-        page.goto(f"http://localhost:{other.server_port}/")
-        drawn = page.evaluate(ASK_FOR_A_PAGE, [f"ws://127.0.0.1:{port}/_stcore/stream", list(PEOPLE_PLEASE)])
-        assert drawn == " closed"
-        page.close()
-        other.shutdown()
-    finally:
-        process.terminate()
-        process.wait(30)

@@ -18,7 +18,7 @@ from tests.faults.process import Kill
 from tests.stage.alerts import add_channel, list_messages, statuses
 from tests.stage.home import Home
 from tests.stage.sandbox import wait_until
-from tests.stage.seeds import SEEDS, few
+from tests.stage.seeds import LONG, SEEDS
 from tests.stage.webhooks import Webhook, webhook
 
 INSIDE = {"COHORT_BRIDGE_ALLOW_PRIVATE_HOSTS": "1"}
@@ -31,7 +31,6 @@ POINTS = {
     Kill("record_alert", "before"): "undecided",
     Kill("record_alert", "after"): "sent",
 }
-SHORT = [kill for kill in POINTS if kill.step == "send_alert"]
 
 
 @pytest.fixture
@@ -51,8 +50,8 @@ def count_arrived(hook: Webhook) -> dict[str, int]:
     return {each: ids.count(each) for each in ids}
 
 
-@few(1)
-@pytest.mark.parametrize("kill", list(POINTS) if SEEDS else SHORT, ids=str)
+@LONG
+@pytest.mark.parametrize("kill", POINTS, ids=str)
 def test_a_message_is_sent_once_or_shown_as_undecided_wherever_its_sender_is_killed(
     home: Home, bridge: Bridge, hook: Webhook, kill: Kill, ran: Tally
 ):
@@ -75,7 +74,7 @@ def test_a_message_is_sent_once_or_shown_as_undecided_wherever_its_sender_is_kil
     ran("senders of alerts that were killed")
 
 
-@pytest.mark.skipif(not SEEDS, reason="part of `make faults`")
+@LONG
 def test_workers_that_are_killed_time_and_again_send_no_message_twice(
     home: Home, bridge: Bridge, hook: Webhook, ran: Tally
 ):

@@ -18,7 +18,7 @@ from tests.faults.population import ONE, TWO, Population, sync_once
 from tests.faults.process import Kill
 from tests.stage.home import Home, export
 from tests.stage.sandbox import wait_until
-from tests.stage.seeds import SEEDS, few
+from tests.stage.seeds import LONG, SEEDS, few
 
 pytestmark = pytest.mark.sqlite_file
 
@@ -33,7 +33,6 @@ EVERY_STEP_OF_A_RESTORE = [
 ]
 # The short form: both sides of what decides, and in the middle of what follows.
 SHORT_BACKUP = [Kill("archive", "after")]
-SHORT_RESTORE = [Kill("unpack", "after", 2), Kill("decide", "before"), Kill("place", "after", 2)]
 
 
 @pytest.fixture
@@ -73,8 +72,8 @@ def assert_restored(other: Home, population: Population) -> None:
         assert not (other.path / name).exists()
 
 
-@few(1)
-@pytest.mark.parametrize("kill", EVERY_STEP_OF_A_RESTORE if SEEDS else SHORT_RESTORE, ids=str)
+@LONG
+@pytest.mark.parametrize("kill", EVERY_STEP_OF_A_RESTORE, ids=str)
 def test_a_restore_that_is_killed_leaves_the_home_empty_or_whole(
     worked: Home, backup: Path, population: Population, kill: Kill, ran: Tally
 ):

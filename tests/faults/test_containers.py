@@ -22,7 +22,7 @@ import pytest
 from tests.stage.image import lay_out, services
 from tests.stage.processes import ROOT, clean_environment, free_port
 from tests.stage.sandbox import wait_until
-from tests.stage.seeds import SEEDS
+from tests.stage.seeds import LONG, SEEDS
 
 pytestmark = pytest.mark.sqlite_file
 
@@ -115,8 +115,9 @@ def container(tmp_path: Path) -> Iterator[Container]:
 
 
 # Both at once, on a home that is empty: one of them makes the database, the other waits for it.
-@pytest.mark.parametrize("names", [("worker", "dashboard")] if SEEDS else [("worker",)], ids=" and ".join)
-def test_services_are_healthy_write_to_their_home_alone_and_end_when_told(container: Container, names: tuple[str, ...]):
+@LONG
+def test_services_are_healthy_write_to_their_home_alone_and_end_when_told(container: Container):
+    names = ("worker", "dashboard")
     before = container.files()
 
     with ExitStack() as stack:

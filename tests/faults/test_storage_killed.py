@@ -28,7 +28,7 @@ from tests.stage.clock import FakeClock
 from tests.stage.home import Home
 from tests.stage.machines import NOTES, unbind
 from tests.stage.object_storage import environ, make_bucket, use_keys
-from tests.stage.seeds import SEEDS
+from tests.stage.seeds import LONG, SEEDS
 
 # A run whose group changes puts a snapshot, a difference and its excluded profiles.
 _BOTH = ("before", "after")
@@ -43,7 +43,6 @@ EVERY_STEP_OF_AN_ASSOCIATION = [
     *(Kill(step, when, nth) for step in ("put", "send") for nth in (1, 2) for when in _BOTH),
     *(Kill(step, when) for step in ("add_association", "record_check") for when in _BOTH),
 ]
-SHORT_ASSOCIATION = [Kill("record_check", "before")]
 PAIRS = [(f"p-{number:05}", f"i_given-{number}") for number in range(0, 170, 17)]
 
 
@@ -116,7 +115,8 @@ def test_a_worker_that_is_killed_around_a_put_leaves_no_row_that_names_what_is_n
     ran("kills around a put")
 
 
-@pytest.mark.parametrize("kill", EVERY_STEP_OF_AN_ASSOCIATION if SEEDS else SHORT_ASSOCIATION, ids=str)
+@LONG
+@pytest.mark.parametrize("kill", EVERY_STEP_OF_AN_ASSOCIATION, ids=str)
 def test_an_association_that_is_killed_around_a_put_is_whole_or_not_there(
     home: Home, far: Bridge, population: Population, kill: Kill, fake_clock: FakeClock, tmp_path: Path, ran: Tally
 ):
