@@ -9,13 +9,14 @@ from datetime import datetime, timedelta
 
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
+from core.reports.met_counts import MetCounts
 from core.reports.overview import DAY
 from core.rules import due_times, slots
 from core.rules.slots import Slot as Slot
 from core.rules.slots import SlotState as SlotState
 from core.syncs.listing import SyncView
 from data import pauses, run_history
-from data.models import Pause, Schedule, Sync, TimedRun
+from data.models import Pause, Run, Schedule, Sync, TimedRun
 from data.run_history import SlotGrid
 
 # A run may have been queued before the time began that is looked at, and be running in it.
@@ -53,13 +54,17 @@ class OnTime:
 
 
 @action(Role.VIEWER)
-def list_on_time(bridge: Bridge, actor: Actor, views: Sequence[SyncView]) -> dict[int, OnTime]:
-    """Return of each of these recurring syncs how many of its times were met in the last seven days, by sync."""
+def list_on_time(
+    bridge: Bridge, actor: Actor, views: Sequence[SyncView], *, counted: MetCounts | None = None
+) -> dict[int, OnTime]:
+    """Return of each of these recurring syncs how many of its times were met in the last seven days, by sync.
+
+    Who asks time and again keeps what was `counted`.
+    """
     syncs = {view.sync.id: view.sync for view in views if view.sync.id is not None}
-    by_interval = [sync for sync in syncs.values() if isinstance(sync.timing, int)]
     at_set_times = [sync for sync in syncs.values() if isinstance(sync.timing, Schedule)]
     since = bridge.clock.now() - _ON_TIME_OVER
-    on_time = _count_by_interval(bridge, by_interval, since)
+    on_time = _count_by_interval(bridge, views, since, counted or MetCounts())
     for first in range(0, len(at_set_times), _SYNCS_AT_ONCE):
         lines = _list_lines(bridge, at_set_times[first : first + _SYNCS_AT_ONCE], since)
         on_time |= {sync_id: _count(line) for sync_id, line in lines.items()}
@@ -71,20 +76,23 @@ def _count(line: SlotLine) -> OnTime:
     return OnTime(line.counts[SlotState.MET], over)
 
 
-def _count_by_interval(bridge: Bridge, syncs: Sequence[Sync], since: datetime) -> dict[int, OnTime]:
+def _count_by_interval(
+    bridge: Bridge, views: Sequence[SyncView], since: datetime, counted: MetCounts
+) -> dict[int, OnTime]:
     """Count the times of syncs with an interval: of very many the database judges the runs, by the rules of `judge`."""
     now = bridge.clock.now()
-    paused = pauses.list_pauses(bridge.engine, [sync.id or 0 for sync in syncs], since=since)
-    due, grids = dict[int, int](), list[SlotGrid]()
-    for sync in syncs:
-        sync_id, every = sync.id or 0, sync.every_minutes or 0
+    by_interval = {view.sync.id: view for view in views if view.sync.id is not None and view.sync.every_minutes}
+    paused = pauses.list_pauses(bridge.engine, list(by_interval), since=since)
+    due, grids = dict[int, int](), dict[SlotGrid, Run | None]()
+    for sync_id, view in by_interval.items():
+        sync, every = view.sync, view.sync.every_minutes or 0
         expectation = slots.find_expectation(sync, paused.get(sync_id, []), since=since)
         due[sync_id] = slots.count_over(sync_id, every, expectation, now=now)
         begin = due_times.next_slot(sync_id, every, after=expectation.since)
         end = due_times.next_slot(sync_id, every, after=now) - timedelta(minutes=every)
-        grids.append(SlotGrid(sync_id, sync.group_id, begin, end, every * 60))
-    met = run_history.count_met(bridge.engine, grids)
-    return {sync_id: OnTime(min(met.get(sync_id, 0), count), count) for sync_id, count in due.items()}
+        grids[SlotGrid(sync_id, sync.group_id, begin, end, every * 60)] = view.last_run
+    met = counted.count(bridge.engine, grids)
+    return {sync_id: OnTime(min(met[sync_id], count), count) for sync_id, count in due.items()}
 
 
 @action(Role.VIEWER)

@@ -14,6 +14,7 @@ from core.reports.slots import OnTime, SlotLine
 from data.models import SyncState
 from pages.parts import causes, links, selection, slot_line, state_chips, tables
 from pages.parts.formatting import age, number, percent_number, pluralize, timing_text
+from pages.shell import resources
 
 # So many syncs are listed; Syncs has them all.
 MOST_SYNCS = 12
@@ -26,7 +27,7 @@ def show(bridge: Bridge, person: Actor, freshness: list[Freshness]) -> None:
         return
     late, shown = sum(each.is_late for each in freshness), sorted(freshness, key=_order)[:MOST_SYNCS]
     views = [each.view for each in shown]
-    lines, on_time = slots.list_slot_lines(bridge, person, views), slots.list_on_time(bridge, person, views)
+    lines, on_time = slots.list_slot_lines(bridge, person, views), resources.on_time(bridge, person, views)
     # The page of a sync is for those who may change it; others are led to the group.
     may_change = person.role >= Role.ANALYST
     st.header("Freshness of recurring syncs", anchor=False)

@@ -12,7 +12,7 @@ from core.reports import overview, run_history
 from core.reports.group_state import group_states
 from core.reports.overview import Freshness
 from core.reports.run_history import IN_A_ROW
-from core.reports.slots import OnTime, list_on_time
+from core.reports.slots import OnTime
 from core.syncs import listing, runs
 from core.syncs.listing import SyncView
 from data.models import Connection, Run, RunFilter, RunStatus, SyncKind, SyncState
@@ -94,7 +94,7 @@ def show_list(bridge: Bridge, person: Actor) -> None:
         go_to = selection.redraw_page_for("syncs", SYNCS.go_to)
         ids = [sync.view.sync.id for sync in shown if sync.view.sync.id is not None]
         latest = run_history.list_latest_in_a_row(bridge, person, ids)
-        sync_table.show(shown, latest, list_on_time(bridge, person, [sync.view for sync in shown]), go_to)
+        sync_table.show(shown, latest, resources.on_time(bridge, person, [sync.view for sync in shown]), go_to)
         sync_actions.buttons_for_selected(syncs, shown, go_to)
 
 
@@ -106,7 +106,8 @@ def show_one(bridge: Bridge, person: Actor, view: SyncView, connections: list[Co
     st.header(escape_markdown(view.group.name), anchor=False)
     is_kept = view.sync.kind == SyncKind.RECURRING and view.sync.state != SyncState.REMOVED
     if is_kept:
-        show_state(overview.freshness(bridge, person, [view])[0], list_on_time(bridge, person, [view])[view.sync.id])
+        on_time = resources.on_time(bridge, person, [view])[view.sync.id]
+        show_state(overview.freshness(bridge, person, [view])[0], on_time)
         sync_actions.show_buttons(bridge, person, view, connections)
     else:
         st.info(ended_text(view))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -18,7 +19,10 @@ from core.bridge import Bridge
 from core.clock import SYSTEM_CLOCK
 from core.errors import CohortBridgeError
 from core.reports import overview
+from core.reports.met_counts import MetCounts
 from core.reports.open_names import find_open_name
+from core.reports.slots import OnTime, list_on_time
+from core.syncs.listing import SyncView
 from core.text import parse_id
 from pages.parts.formatting import error_text
 
@@ -80,6 +84,16 @@ def _trends(home: str, _bridge: Bridge, _person: Actor) -> dict[int, list[int]]:
 def trends(bridge: Bridge, person: Actor) -> dict[int, list[int]]:
     """Return each group's size on each of the last days; a minute old at most, since it looks at every run of them."""
     return _trends(str(bridge.settings.home), bridge, person)
+
+
+@st.cache_resource(show_spinner=False)
+def _met_counts(home: str) -> MetCounts:
+    return MetCounts()
+
+
+def on_time(bridge: Bridge, person: Actor, views: Sequence[SyncView]) -> dict[int, OnTime]:
+    """Return how many of the times of each of these syncs were met: what is the same as before is not counted again."""
+    return list_on_time(bridge, person, views, counted=_met_counts(str(bridge.settings.home)))
 
 
 # So old the number beside Overview in the menu may be; Overview itself notes what it has just found.

@@ -10,6 +10,7 @@ from sqlmodel import delete, select
 from core.access.roles import LOCAL
 from core.bridge import Bridge
 from core.reports import slots as lines
+from core.reports.met_counts import MetCounts
 from core.rules.due_times import count_slots, list_slots
 from core.rules.slots import SlotState, judge
 from core.syncs import listing, recurring, settings
@@ -245,6 +246,35 @@ def test_the_share_of_times_met_is_the_one_that_the_line_shows(bridge: Bridge, s
     assert [by_time[at] for at in due[:9]] == [MET, MET, LATE, LATE, MISSED, MET, MET, MISSED, MISSED]
     assert (on_time.met, on_time.due) == (4, sum(line.counts[state] for state in (MET, LATE, MISSED)))
     assert on_time.share == pytest.approx(4 / on_time.due)
+
+
+def test_what_was_counted_before_is_counted_again_where_anything_changed(
+    bridge: Bridge, sync: Sync, fake_clock: FakeClock
+):
+    facts = {"sync_id": sync.id, "group_id": sync.group_id, "cohort_id": 7, "cohort_name": "", "group_name": "",
+             "destination": "", "trigger": "schedule", "actor": "schedule"}  # fmt: skip
+    due = list_slots(sync.id or 0, 60, since=bridge.clock.now() - 5 * HOUR, until=bridge.clock.now())
+    counted, met = MetCounts(), list[int]()
+
+    def count() -> None:
+        view = listing.get_sync(bridge, LOCAL, sync.id or 0)
+        kept = lines.list_on_time(bridge, LOCAL, [view], counted=counted)
+        assert kept == lines.list_on_time(bridge, LOCAL, [view])
+        met.append(kept[sync.id or 0].met)
+
+    for at in due[-3:]:  # the last of them is not over
+        count()
+        with write_session(bridge.engine) as session:
+            session.add(running := Run(**facts, status="running", queued_at=at))
+        count()
+        with write_session(bridge.engine) as session:
+            ended = session.get_one(Run, running.id)
+            ended.status, ended.finished_at = "succeeded", at + MINUTE
+    count()
+    fake_clock.shift_s += 3600
+    count()
+
+    assert met == [0, 0, 1, 1, 2, 2, 2, 3]
 
 
 def test_no_time_of_a_sync_that_was_made_just_now_is_over(bridge: Bridge, sync: Sync):
