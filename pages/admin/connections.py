@@ -13,7 +13,7 @@ from core.connections import destinations, entering, mixpanel_connection
 from core.vendors.csv_files import TAKES_EFFECT
 from data.models import DESTINATION_SIDE, MIXPANEL_SIDE, Connection, ConnectionKind, SignInKind
 from pages.admin import receiver_section
-from pages.parts import answers
+from pages.parts import answers, folded
 from pages.parts.actions import perform, show_errors
 from pages.parts.connections import fields
 from pages.parts.connections.affected import IN_DOUBT, find_affected, show_affected
@@ -101,31 +101,34 @@ def _forget(*keys: str) -> None:
 def show_mixpanel(bridge: Bridge, person: Actor, connections: list[Connection]) -> None:
     """Show the form that connects a Mixpanel project."""
     present = [connection for connection in connections if connection.side == MIXPANEL_SIDE]
-    with st.expander(
+    folded.expander(
         "Connect another project" if present else "Connect",
+        partial(_mixpanel_form, bridge, person, connections, is_first=not present),
         expanded=not present,
         key="connections_mixpanel",
         icon=":material/add_link:",
-        on_change="rerun",
-    ):
-        if present:
-            st.caption(
-                "Cohorts are read through the connection called default. To have it lead to another project, use "
-                "**Change project** above."
-            )
-        fields.explain_practice(connections)
-        fields.merge_fields("connections", None)
-        with st.form("connections_mixpanel_form", border=False):
-            fields.account_fields(*st.columns(2), "connections", None)
-            fields.project_fields("connections", None)
-            _name_field(bridge, person, st.columns(2)[0], MIXPANEL_SIDE, "default", "connections_mixpanel_name")
-            st.form_submit_button(
-                "Connect Mixpanel",
-                key="connections_mixpanel_save",
-                type="primary",
-                on_click=connect_mixpanel,
-                args=(bridge, person),
-            )
+    )
+
+
+def _mixpanel_form(bridge: Bridge, person: Actor, connections: list[Connection], *, is_first: bool) -> None:
+    if not is_first:
+        st.caption(
+            "Cohorts are read through the connection called default. To have it lead to another project, use "
+            "**Change project** above."
+        )
+    fields.explain_practice(connections)
+    fields.merge_fields("connections", None)
+    with st.form("connections_mixpanel_form", border=False):
+        fields.account_fields(*st.columns(2), "connections", None)
+        fields.project_fields("connections", None)
+        _name_field(bridge, person, st.columns(2)[0], MIXPANEL_SIDE, "default", "connections_mixpanel_name")
+        st.form_submit_button(
+            "Connect Mixpanel",
+            key="connections_mixpanel_save",
+            type="primary",
+            on_click=connect_mixpanel,
+            args=(bridge, person),
+        )
 
 
 def _name_field(bridge: Bridge, person: Actor, column: DeltaGenerator, side: str, usual: str, key: str) -> None:
@@ -140,45 +143,55 @@ def show_apptimize(bridge: Bridge, person: Actor, connections: list[Connection])
     """Show the form that connects an Apptimize destination."""
     present = [connection for connection in connections if connection.kind == ConnectionKind.ENDPOINT]
     own = [connection for connection in present if is_apptimize(connection)]
-    with st.expander("Connect", expanded=not own, key="connections_apptimize", icon=":material/add_link:"):
-        st.markdown(
-            "1. Open the **Tokens** page of the Apptimize dashboard.\n"
-            "2. Click **New token**, give it a memorable name, and click **Generate**.\n"
-            "3. Copy the token: it is shown once. Paste it here."
+    folded.expander(
+        "Connect",
+        partial(_apptimize_form, bridge, person, connections, present, own),
+        expanded=not own,
+        key="connections_apptimize",
+        icon=":material/add_link:",
+    )
+
+
+def _apptimize_form(
+    bridge: Bridge, person: Actor, connections: list[Connection], present: list[Connection], own: list[Connection]
+) -> None:
+    st.markdown(
+        "1. Open the **Tokens** page of the Apptimize dashboard.\n"
+        "2. Click **New token**, give it a memorable name, and click **Generate**.\n"
+        "3. Copy the token: it is shown once. Paste it here."
+    )
+    sandbox = page_frame.find_sandbox(connections)
+    if sandbox:
+        st.link_button(
+            "Open the practice Tokens page",
+            f"{sandbox}/apptimize/tokens",
+            key="connections_tokens",
+            icon=":material/open_in_new:",
         )
-        sandbox = page_frame.find_sandbox(connections)
-        if sandbox:
-            st.link_button(
-                "Open the practice Tokens page",
-                f"{sandbox}/apptimize/tokens",
-                key="connections_tokens",
-                icon=":material/open_in_new:",
-            )
-        # Not in the form: what is asked depends on whether the address is connected already.
-        url = st.text_input(
-            "Endpoint URL",
-            value=next((connection.url for connection in own if connection.practice), ""),
-            key="connections_endpoint",
-            placeholder="https://…",
-            help="The address that takes cohort-sync messages. Apptimize publishes none; without one, use a CSV "
-            "folder.",
+    # Not in the form: what is asked depends on whether the address is connected already.
+    url = st.text_input(
+        "Endpoint URL",
+        value=next((connection.url for connection in own if connection.practice), ""),
+        key="connections_endpoint",
+        placeholder="https://…",
+        help="The address that takes cohort-sync messages. Apptimize publishes none; without one, use a CSV folder.",
+    )
+    page_frame.show_answer("connections_endpoint")
+    choice = _ask_for_choice(bridge, person, destinations.find_at(bridge, url, present)) if url else None
+    with st.form("connections_apptimize_form", border=False):
+        left, right = st.columns(2)
+        with left:
+            st.text_input("Apptimize token", type="password", key="connections_token")
+            page_frame.show_answer("connections_token")
+        if not choice:
+            _name_field(bridge, person, right, DESTINATION_SIDE, "default", "connections_endpoint_name")
+        st.form_submit_button(
+            "Connect Apptimize",
+            key="connections_apptimize_save",
+            type="primary",
+            on_click=connect_apptimize,
+            args=(bridge, person, present),
         )
-        page_frame.show_answer("connections_endpoint")
-        choice = _ask_for_choice(bridge, person, destinations.find_at(bridge, url, present)) if url else None
-        with st.form("connections_apptimize_form", border=False):
-            left, right = st.columns(2)
-            with left:
-                st.text_input("Apptimize token", type="password", key="connections_token")
-                page_frame.show_answer("connections_token")
-            if not choice:
-                _name_field(bridge, person, right, DESTINATION_SIDE, "default", "connections_endpoint_name")
-            st.form_submit_button(
-                "Connect Apptimize",
-                key="connections_apptimize_save",
-                type="primary",
-                on_click=connect_apptimize,
-                args=(bridge, person, present),
-            )
 
 
 def _ask_for_choice(bridge: Bridge, person: Actor, there: list[Connection]) -> int | None:
@@ -209,13 +222,15 @@ def _replacing(connection: Connection) -> str:
 def show_csv(bridge: Bridge, person: Actor, connections: list[Connection]) -> None:
     """Show the form that connects a folder which takes CSV files."""
     present = any(connection.kind == ConnectionKind.CSV for connection in connections)
-    with (
-        st.expander("Connect", key="connections_csv", icon=":material/add_link:"),
-        st.form("connections_csv_form", border=False),
-    ):
+    show = partial(_csv_form, bridge, person, is_first=not present)
+    folded.expander("Connect", show, key="connections_csv", icon=":material/add_link:")
+
+
+def _csv_form(bridge: Bridge, person: Actor, *, is_first: bool) -> None:
+    with st.form("connections_csv_form", border=False):
         left, right = st.columns([2, 1])
         with left:
-            folder = "" if present else str(bridge.settings.csv_folder)
+            folder = str(bridge.settings.csv_folder) if is_first else ""
             st.text_input("Folder on this server", value=folder, key="connections_folder")
             page_frame.show_answer("connections_folder")
         _name_field(bridge, person, right, DESTINATION_SIDE, "csv", "connections_csv_name")

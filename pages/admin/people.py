@@ -11,7 +11,7 @@ from core.access import people
 from core.access.people import PersonView
 from core.access.roles import Actor, Role
 from core.bridge import Bridge
-from pages.parts import answers, tables, tokens
+from pages.parts import answers, folded, tables, tokens
 from pages.parts.actions import confirm_buttons, perform, show_errors
 from pages.parts.formatting import age, escape_markdown, moment, pluralize
 from pages.parts.selection import Selection
@@ -117,17 +117,8 @@ def open_question() -> None:
 
 def show_list(bridge: Bridge, person: Actor, views: list[PersonView]) -> None:
     """Show everyone with access, and the form that adds a person."""
-    with st.expander("Add person", expanded=not views, key="people_add", icon=":material/person_add:"):
-        with st.form("people_form", border=False):
-            left, right = st.columns([2, 1])
-            with left:
-                st.text_input(
-                    "E-mail address", key="people_email", max_chars=people.ADDRESS_LENGTH, placeholder="ann@example.com"
-                )
-                page_frame.show_answer("people_email")
-            right.selectbox("Role", list(ROLES), key="people_role", format_func=str.capitalize)
-            st.form_submit_button("Add", key="people_add_yes", type="primary", on_click=add, args=(bridge, person))
-        st.caption("No e-mail is sent: they have access when they sign in with this address.")
+    show_form = partial(_person_form, bridge, person)
+    folded.expander("Add person", show_form, expanded=not views, key="people_add", icon=":material/person_add:")
     answers.show(bridge, person, "people")
     if not views:
         st.info(
@@ -144,6 +135,19 @@ def show_list(bridge: Bridge, person: Actor, views: list[PersonView]) -> None:
         opens="Address",
         opens_width=200,
     )
+
+
+def _person_form(bridge: Bridge, person: Actor) -> None:
+    with st.form("people_form", border=False):
+        left, right = st.columns([2, 1])
+        with left:
+            st.text_input(
+                "E-mail address", key="people_email", max_chars=people.ADDRESS_LENGTH, placeholder="ann@example.com"
+            )
+            page_frame.show_answer("people_email")
+        right.selectbox("Role", list(ROLES), key="people_role", format_func=str.capitalize)
+        st.form_submit_button("Add", key="people_add_yes", type="primary", on_click=add, args=(bridge, person))
+    st.caption("No e-mail is sent: they have access when they sign in with this address.")
 
 
 def table_row(view: PersonView) -> dict[str, object]:

@@ -11,6 +11,7 @@ from core.bridge import Bridge
 from core.connections import destinations, entering, trial
 from core.connections.receiver_checks import SECRET_LABELS
 from data.models import DESTINATION_SIDE, Connection, ConnectionKind, SignInKind
+from pages.parts import folded
 from pages.parts.actions import perform
 from pages.parts.connections import receiver_fields
 from pages.parts.connections.wording import TEST_TAKEN, explain_test
@@ -24,36 +25,36 @@ _NAME, _APART, _TESTING = f"{_PREFIX}_connection_name", f"{_PREFIX}_apart", f"{_
 def show(bridge: Bridge, person: Actor, connections: list[Connection]) -> None:
     """Show the form that connects a receiver."""
     present = [connection for connection in connections if connection.kind == ConnectionKind.ENDPOINT]
-    form = st.expander(
-        "Connect another receiver", key="connections_receiver", icon=":material/add_link:", on_change="rerun"
-    )
-    with form:
-        if sandbox := page_frame.find_sandbox(connections):
-            st.link_button(
-                "Open the practice receivers",
-                f"{sandbox}/sandbox/receivers",
-                key=f"{_PREFIX}_practice",
-                icon=":material/open_in_new:",
-                help="Receivers of each kind, each with its sign-in.",
-            )
-        kind = receiver_fields.sign_in_fields(_PREFIX, None)
-        _show_neighbors(bridge, present, kind)
-        receiver_fields.member_fields(_PREFIX, None)
-        if form.open:  # what draws code takes a browser longer to load than all else on the page, seen or not
-            receiver_fields.show_example(_PREFIX)
-        with st.form(f"{_PREFIX}_form", border=False):
-            receiver_fields.secret_fields(_PREFIX, kind, None)
-            _name_field(bridge, person)
-            _buttons(bridge, person, kind)
-        if not st.session_state.get(_TESTING):
-            st.button(
-                "Send a test",
-                key=f"{_PREFIX}_test",
-                icon=":material/outgoing_mail:",
-                help="Says first what it does.",
-                on_click=_set_testing,
-                args=(True,),
-            )
+    show_form = partial(_form, bridge, person, connections, present)
+    folded.expander("Connect another receiver", show_form, key="connections_receiver", icon=":material/add_link:")
+
+
+def _form(bridge: Bridge, person: Actor, connections: list[Connection], present: list[Connection]) -> None:
+    if sandbox := page_frame.find_sandbox(connections):
+        st.link_button(
+            "Open the practice receivers",
+            f"{sandbox}/sandbox/receivers",
+            key=f"{_PREFIX}_practice",
+            icon=":material/open_in_new:",
+            help="Receivers of each kind, each with its sign-in.",
+        )
+    kind = receiver_fields.sign_in_fields(_PREFIX, None)
+    _show_neighbors(bridge, present, kind)
+    receiver_fields.member_fields(_PREFIX, None)
+    receiver_fields.show_example(_PREFIX)
+    with st.form(f"{_PREFIX}_form", border=False):
+        receiver_fields.secret_fields(_PREFIX, kind, None)
+        _name_field(bridge, person)
+        _buttons(bridge, person, kind)
+    if not st.session_state.get(_TESTING):
+        st.button(
+            "Send a test",
+            key=f"{_PREFIX}_test",
+            icon=":material/outgoing_mail:",
+            help="Says first what it does.",
+            on_click=_set_testing,
+            args=(True,),
+        )
 
 
 def _show_neighbors(bridge: Bridge, present: list[Connection], kind: SignInKind) -> None:

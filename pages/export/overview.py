@@ -22,6 +22,7 @@ from pages.parts import (
     answers,
     causes,
     failure_help,
+    folded,
     held_run,
     held_run_dialog,
     links,
@@ -236,16 +237,20 @@ def show_items(bridge: Bridge, person: Actor, items: AttentionItems) -> None:
     if not boxes[FIRST_ITEMS:]:
         return
     more = len(items.runs) + len(items.paused) - FIRST_ITEMS
-    with st.expander(f"{number(more)} more", key="overview_more", icon=":material/list:"):
-        for show_box in boxes[FIRST_ITEMS:]:
-            show_box()
-        for count, noun, page, name, icon in (
-            (len(items.runs), "more run", links.HISTORY, "History", "history"),
-            (len(items.paused), "more paused sync", links.SYNCS, "Syncs", "sync"),
-        ):
-            if count > MOST_ITEMS:
-                label = f"{pluralize(count - MOST_ITEMS, noun)}: see {name}"
-                st.page_link(page, label=label, icon=f":material/{icon}:")
+    show = partial(_show_others, items, boxes[FIRST_ITEMS:])
+    folded.expander(f"{number(more)} more", show, key="overview_more", icon=":material/list:")
+
+
+def _show_others(items: AttentionItems, boxes: list[partial[None]]) -> None:
+    for show_box in boxes:
+        show_box()
+    for count, noun, page, name, icon in (
+        (len(items.runs), "more run", links.HISTORY, "History", "history"),
+        (len(items.paused), "more paused sync", links.SYNCS, "Syncs", "sync"),
+    ):
+        if count > MOST_ITEMS:
+            label = f"{pluralize(count - MOST_ITEMS, noun)}: see {name}"
+            st.page_link(page, label=label, icon=f":material/{icon}:")
 
 
 def show_restored(bridge: Bridge, person: Actor, restored: RestoredDatabase) -> None:

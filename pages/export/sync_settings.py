@@ -16,7 +16,7 @@ from core.syncs.listing import SyncView
 from core.syncs.settings import ShrinkSuggestion
 from data.models import Sync, Timing
 from pages.export import timing_fields
-from pages.parts import answers
+from pages.parts import answers, folded
 from pages.parts.actions import perform
 from pages.parts.formatting import escape_markdown, fine_percent
 from pages.parts.member_words import words_for
@@ -100,35 +100,43 @@ def _key(prefix: str, name: str, row_id: int) -> str:
 
 def show_settings(bridge: Bridge, person: Actor, view: SyncView) -> None:
     """Show times, shrink limit and tags, to be changed."""
+    folded.expander(
+        "Interval, shrink limit and tags",
+        partial(_settings_fields, bridge, person, view),
+        key=f"syncs_settings_{view.sync.id}",
+        icon=":material/tune:",
+    )
+
+
+def _settings_fields(bridge: Bridge, person: Actor, view: SyncView) -> None:
     assert view.sync.id is not None
     sync_id, max_shrink = view.sync.id, view.sync.max_shrink
     timing = view.sync.timing or INTERVALS[0]
     # No form: what there is to enter depends on how often it runs. The button stands beside the fields, and after the
     # last of them where the window is narrow: a list that is open below its field covers what is under that alone.
-    with st.expander("Interval, shrink limit and tags", key=f"syncs_settings_{sync_id}", icon=":material/tune:"):
-        fields, button = st.columns([5, 1])
-        with fields:
-            left, right = st.columns(2)
-            with left:
-                timing_fields.show_interval("syncs", sync_id, timing)
-            with right:
-                _tags_field(view)
-            timing_fields.show_times("syncs", sync_id, timing)
-            shrink_fields(
-                "syncs",
-                sync_id,
-                max_shrink=max_shrink,
-                has_limit=max_shrink is not None,
-                suggestion=settings.suggest_shrink_limit(bridge, person, view.group.id),
-            )
-        button.button(
-            "Save",
-            key=f"syncs_save_{sync_id}",
-            icon=":material/save:",
-            on_click=_save,
-            args=(bridge, person, view.sync),
+    fields, button = st.columns([5, 1])
+    with fields:
+        left, right = st.columns(2)
+        with left:
+            timing_fields.show_interval("syncs", sync_id, timing)
+        with right:
+            _tags_field(view)
+        timing_fields.show_times("syncs", sync_id, timing)
+        shrink_fields(
+            "syncs",
+            sync_id,
+            max_shrink=max_shrink,
+            has_limit=max_shrink is not None,
+            suggestion=settings.suggest_shrink_limit(bridge, person, view.group.id),
         )
-        answers.show(bridge, person, _SAVED)
+    button.button(
+        "Save",
+        key=f"syncs_save_{sync_id}",
+        icon=":material/save:",
+        on_click=_save,
+        args=(bridge, person, view.sync),
+    )
+    answers.show(bridge, person, _SAVED)
 
 
 def _tags_field(view: SyncView) -> None:
@@ -173,24 +181,26 @@ def _edit(bridge: Bridge, person: Actor, drawn: Sync) -> Sync:
 
 def show_matching(bridge: Bridge, person: Actor, view: SyncView) -> None:
     """Show the match settings that the sync has for itself, to be changed."""
+    show = partial(_match_settings, bridge, person, view)
+    folded.expander("Matching", show, key=f"syncs_matching_{view.sync.id}", icon=":material/join:")
+
+
+def _match_settings(bridge: Bridge, person: Actor, view: SyncView) -> None:
     rule = settings.get_match_rule(bridge, person, view)
     is_own = view.sync.match_property is not None or view.sync.expects_prefix is not None
-    with st.expander("Matching", key=f"syncs_matching_{view.sync.id}", icon=":material/join:"):
-        if not rule.is_apptimize:
-            st.caption(
-                f"{words_for(str(rule)).note} Match settings of the sync or of Mixpanel's connection do not matter."
-            )
-            return
-        source = "set for this sync" if is_own else "set by the connection"
-        st.caption(f"Matched on {escape_markdown(rule.match_property)}, {source}.")
-        if rule.may_misattribute:
-            st.warning(
-                "This is a Simplified project that is matched on a property other than `$user_id`. Events that "
-                "Apptimize sends back to Mixpanel may not be attributed to the right user.",
-                icon=":material/warning:",
-            )
-        _matching_form(bridge, person, view)
-        answers.show(bridge, person, _MATCHED)
+    if not rule.is_apptimize:
+        st.caption(f"{words_for(str(rule)).note} Match settings of the sync or of Mixpanel's connection do not matter.")
+        return
+    source = "set for this sync" if is_own else "set by the connection"
+    st.caption(f"Matched on {escape_markdown(rule.match_property)}, {source}.")
+    if rule.may_misattribute:
+        st.warning(
+            "This is a Simplified project that is matched on a property other than `$user_id`. Events that "
+            "Apptimize sends back to Mixpanel may not be attributed to the right user.",
+            icon=":material/warning:",
+        )
+    _matching_form(bridge, person, view)
+    answers.show(bridge, person, _MATCHED)
 
 
 def _matching_form(bridge: Bridge, person: Actor, view: SyncView) -> None:

@@ -21,6 +21,7 @@ from pages.parts import (
     causes,
     download,
     failure_help,
+    folded,
     held_run,
     held_run_dialog,
     links,
@@ -75,7 +76,8 @@ def _more_filters(bridge: Bridge, person: Actor, filters: Filters) -> RunFilter:
     """Show the filters that are seldom needed behind a button, which says how many of them are set."""
     count = sum(filters.asks_for(name) for name in ("trigger", "sync", "actor", "dry"))
     label = f"More filters ({number(count)})" if count else "More filters"
-    with st.popover(label, icon=":material/filter_list:", key="history_more"):
+    box, was_opened = folded.popover_box(label, icon=":material/filter_list:", key="history_more")
+    with box, filters.drawn(are_seen=was_opened):
         triggers = filters.many(st.multiselect, "Started", "trigger", run_status.TRIGGERS, placeholder="In any way")
         sync_id = filters.one(
             st.selectbox, "Sync", "sync",

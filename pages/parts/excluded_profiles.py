@@ -15,7 +15,7 @@ from core.reports.match_funnel import ExcludedPage, shown_row
 from core.rules.id_words import id_words
 from core.rules.matching import Reason
 from data.models import DUPLICATE, Run
-from pages.parts import download, run_status, tables
+from pages.parts import download, folded, run_status, tables
 from pages.parts.actions import show_errors
 from pages.parts.filters import Filters
 from pages.parts.formatting import pluralize
@@ -147,6 +147,12 @@ def _show_page(page: ExcludedPage, matched_by: str) -> None:
 
 def explain_reasons(matched_by: str = "") -> None:
     """Explain what each reason means, and what to do about it."""
-    with st.expander("What each of these means, and what to do about it", icon=":material/help:"):
-        for name, meaning, advice in _what_to_do(matched_by):
-            st.markdown(f"**{name}.** {meaning} {advice}")
+    show = partial(_reasons, matched_by)
+    folded.expander(
+        "What each of these means, and what to do about it", show, key="matching_explained", icon=":material/help:"
+    )
+
+
+def _reasons(matched_by: str) -> None:
+    for name, meaning, advice in _what_to_do(matched_by):
+        st.markdown(f"**{name}.** {meaning} {advice}")

@@ -5,7 +5,8 @@ Streamlit's own binding to the address writes an option's label, its color inclu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
@@ -64,6 +65,14 @@ class Filters:
         self._prefix, self._pagers = prefix, pagers
         self._names: list[str] = []
         self._unknown: list[str] = []
+        self._are_seen = True
+
+    @contextmanager
+    def drawn(self, *, are_seen: bool) -> Generator[None]:
+        """Draw the fields inside only if they are seen; those in a closed box say all the same what is asked for."""
+        self._are_seen = are_seen
+        yield
+        self._are_seen = True
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -149,6 +158,8 @@ class Filters:
         self._names.append(name)
         sentence = unknown or f"“{label}” cannot be “{{}}”, which the address asks for: it is left out."
         self._unknown += [sentence.format(escape_markdown(text[:40])) for text in not_there]
+        if not self._are_seen:
+            return value
         # The address is followed where it changed, and where a choice is not there any more.
         if (
             key not in st.session_state

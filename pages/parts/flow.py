@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import streamlit as st
 
 from core.reports.match_funnel import Funnel
 from core.rules.id_words import IdWords
-from pages.parts import vega
+from pages.parts import folded, vega
 from pages.parts.formatting import fine_percent, number
 
 # By these names the theme's colors are given out, in its order: the same ones as in the charts of Matching. Text takes
@@ -98,8 +99,8 @@ def show(funnel: Funnel, words: IdWords, *, key: str, beside: Callable[[], None]
         # Given to Streamlit, and not said in the drawing: so its room is kept until it is there.
         st.vega_lite_chart(spec=draw(steps), height=height_of(steps), key=f"{key}_flow", alt=_in_words(steps))
     with st.container(horizontal=True):
-        with st.popover("The numbers as a table", key=f"{key}_flow_numbers", icon=":material/table_rows:"):
-            st.table(_rows(funnel, steps), hide_index=True, border="horizontal")
+        show = partial(_table, funnel, steps)
+        folded.popover("The numbers as a table", show, key=f"{key}_flow_numbers", icon=":material/table_rows:")
         beside()
 
 
@@ -153,6 +154,10 @@ def _share(count: int, of: int) -> str:
 
 
 # --- for those who cannot see it -------------------------------------------------------------------------------------
+
+
+def _table(funnel: Funnel, steps: list[Step]) -> None:
+    st.table(_rows(funnel, steps), hide_index=True, border="horizontal")
 
 
 def _in_words(steps: list[Step]) -> str:

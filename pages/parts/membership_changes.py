@@ -10,7 +10,7 @@ from core.access.roles import Actor
 from core.bridge import Bridge
 from core.reports import members
 from data.models import Run, RunStatus
-from pages.parts import download, member_list, run_status
+from pages.parts import download, folded, member_list, run_status
 from pages.parts.actions import show_errors
 from pages.parts.filters import Filters
 from pages.parts.formatting import in_gray, number
@@ -80,10 +80,8 @@ def _show_changed(bridge: Bridge, person: Actor, run: Run, *, key: str) -> None:
 
 def _show_unchanged(bridge: Bridge, person: Actor, run: Run, *, key: str) -> None:
     """Show the members of a group that did not change once a person asks."""
-    box = st.expander(f"Unchanged: {number(run.unchanged)}", key=f"{key}_unchanged_box", on_change="rerun")
-    if box.open:
-        with box:
-            _list_unchanged(bridge, person, run, key=key)
+    show_list = partial(_list_unchanged, bridge, person, run, key=key)
+    folded.expander(f"Unchanged: {number(run.unchanged)}", show_list, key=f"{key}_unchanged_box")
 
 
 def _list_unchanged(bridge: Bridge, person: Actor, run: Run, *, key: str) -> None:

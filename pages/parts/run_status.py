@@ -17,7 +17,7 @@ from core.rules.matching import MAX_LENGTH, Reason
 from core.run_log import Retry, seconds_left
 from core.syncs import held_runs, run_again, runs
 from data.models import APPLIED, DECISIONS, DISCARDED, UNFINISHED, Run, RunFilter, RunStatus
-from pages.parts import flow, links
+from pages.parts import flow, folded, links
 from pages.parts.actions import perform, show_errors
 from pages.parts.colors import Color
 from pages.parts.formatting import clock, duration, error_text, escape_markdown, number, pluralize
@@ -301,17 +301,21 @@ def invalid_reasons(run: Run) -> None:
     """Show why ids of a run are invalid, folded behind how many are."""
     if not run.reasons:
         return
-    reasons = sorted(run.reasons.items(), key=lambda item: (-item[1], item[0]))
     label = f"Why {pluralize(run.invalid, 'id is', 'ids are')} invalid"
-    with st.expander(label, key=f"run_reasons_{run.id}", icon=":material/rule:", width=_REASONS_PX):
-        st.table(
-            [
-                {"Why an id is invalid": REASONS.get(name, escape_markdown(name)), "Profiles": number(count)}
-                for name, count in reasons
-            ],
-            hide_index=True,
-            border="horizontal",
-        )
+    show = partial(_reasons, run)
+    folded.expander(label, show, key=f"run_reasons_{run.id}", icon=":material/rule:", width=_REASONS_PX)
+
+
+def _reasons(run: Run) -> None:
+    reasons = sorted((run.reasons or {}).items(), key=lambda item: (-item[1], item[0]))
+    st.table(
+        [
+            {"Why an id is invalid": REASONS.get(name, escape_markdown(name)), "Profiles": number(count)}
+            for name, count in reasons
+        ],
+        hide_index=True,
+        border="horizontal",
+    )
 
 
 def changes(run: Run) -> None:

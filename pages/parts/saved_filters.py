@@ -10,6 +10,7 @@ import streamlit as st
 from core.access import saved_filters
 from core.access.roles import Actor
 from core.bridge import Bridge
+from pages.parts import folded
 from pages.parts.actions import perform
 from pages.parts.filters import Filters
 from pages.parts.formatting import escape_markdown
@@ -21,43 +22,45 @@ def show(bridge: Bridge, person: Actor, filters: Filters, *, page: str, path: st
 
     What a press comes to is answered at `place_of` the page.
     """
+    show_kept = partial(_show_kept, bridge, person, filters, page, path)
+    folded.popover("Saved filters", show_kept, icon=":material/bookmarks:", key=f"{page}_saved_popover")
+
+
+def _show_kept(bridge: Bridge, person: Actor, filters: Filters, page: str, path: str) -> None:
     kept, place = saved_filters.list_saved_filters(bridge, person, page), place_of(page)
-    with st.popover("Saved filters", icon=":material/bookmarks:", key=f"{page}_saved_popover"):
-        for each in kept:
-            with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-                st.page_link(
-                    path,
-                    label=escape_markdown(each.name),
-                    icon=":material/bookmark:",
-                    query_params=saved_filters.read_query(each.query),
-                )
-                st.button(
-                    "Remove",
-                    key=f"{page}_saved_remove_{each.id}",
-                    type="tertiary",
-                    icon=":material/delete:",
-                    on_click=perform,
-                    args=(
-                        place,
-                        partial(saved_filters.remove_saved_filter, bridge, person, each.id or 0),
-                        f"The filter {escape_markdown(each.name)} is removed.",
-                    ),
-                )
-        query = urlencode(_asked(filters))
-        if not query:
-            st.caption("Filter the list, then keep that here under a name.")
-        else:
-            st.text_input(
-                "Name", key=_name_key(page), max_chars=saved_filters.LONGEST_NAME, placeholder="Failed this week"
+    for each in kept:
+        with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+            st.page_link(
+                path,
+                label=escape_markdown(each.name),
+                icon=":material/bookmark:",
+                query_params=saved_filters.read_query(each.query),
             )
-            page_frame.show_answer(_name_key(page))
             st.button(
-                "Save these filters",
-                key=f"{page}_save",
-                icon=":material/bookmark_add:",
-                on_click=_save,
-                args=(bridge, person, page, query, place),
+                "Remove",
+                key=f"{page}_saved_remove_{each.id}",
+                type="tertiary",
+                icon=":material/delete:",
+                on_click=perform,
+                args=(
+                    place,
+                    partial(saved_filters.remove_saved_filter, bridge, person, each.id or 0),
+                    f"The filter {escape_markdown(each.name)} is removed.",
+                ),
             )
+    query = urlencode(_asked(filters))
+    if not query:
+        st.caption("Filter the list, then keep that here under a name.")
+    else:
+        st.text_input("Name", key=_name_key(page), max_chars=saved_filters.LONGEST_NAME, placeholder="Failed this week")
+        page_frame.show_answer(_name_key(page))
+        st.button(
+            "Save these filters",
+            key=f"{page}_save",
+            icon=":material/bookmark_add:",
+            on_click=_save,
+            args=(bridge, person, page, query, place),
+        )
 
 
 def place_of(page: str) -> str:

@@ -17,7 +17,7 @@ from core.leases import workers
 from core.reports import overview
 from core.vendors import practice
 from data.models import MIXPANEL_SIDE, Connection, ConnectionKind, WorkerHeartbeat
-from pages.parts import links, selection, whom_to_ask
+from pages.parts import folded, links, selection, whom_to_ask
 from pages.parts.formatting import age, error_text, escape_markdown, moment
 from pages.shell import resources
 
@@ -46,7 +46,7 @@ def open_page(
 
     selection.follow()
     st.session_state.pop(_DIALOG_TO_DRAW, None)
-    _forget_answers_of_other_pages(title)
+    _forget_other_pages(title)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.title(title, anchor=False)
         with st.container(width="content"):  # a fragment alone takes half of the line, and squeezes its button
@@ -236,11 +236,14 @@ def close_dialog() -> None:
     st.session_state.pop(_DIALOG, None)
 
 
-def _forget_answers_of_other_pages(page: str) -> None:
-    dialog = st.session_state.get(_DIALOG)
-    if dialog and (st.session_state.get("page") != page or dialog["opened"] != _opened()):
+def _forget_other_pages(page: str) -> None:
+    """Drop what belongs to the page that was shown before, or to what was open on this one."""
+    is_other = st.session_state.get("page", page) != page
+    st.session_state["page"] = page
+    dialog, latest = st.session_state.get(_DIALOG), st.session_state.get(_ANSWER)
+    if dialog and (is_other or dialog["opened"] != _opened()):
         close_dialog()
-    latest = st.session_state.get(_ANSWER)
-    if st.session_state.get("page") != page or (latest and latest["opened"] != _opened()):
-        st.session_state["page"] = page
-        st.session_state.pop(_ANSWER, None)
+    if latest and (is_other or latest["opened"] != _opened()):
+        forget_answer()
+    if is_other:
+        folded.forget()

@@ -11,6 +11,7 @@ from streamlit.testing.v1.element_tree import Element
 from core.access import people
 from core.access.roles import LOCAL, Role
 from core.bridge import Bridge
+from pages.parts import folded
 from tests.stage.processes import ROOT
 
 OVERVIEW = "pages/export/overview.py"
@@ -62,15 +63,32 @@ def sign_in_as(bridge: Bridge, role: Role) -> dict[str, Any]:
 
 
 def open_page(page: str, /, *, user: dict[str, Any] | None = None, **params: object) -> AppTest:
-    """Open a page as a deep link does: through `app.py`, with these query parameters, signed in as `user`."""
+    """Open a page as a deep link does: through `app.py`, with these query parameters, signed in as `user`.
+
+    It is that of a person who has opened every box on it before.
+    """
+    at = open_folded(page, user=user, **params)
+    at.session_state[folded.OPENED] = Everything()
+    return first_drawn(at)
+
+
+class Everything(dict[str, bool]):
+    """The keys of all boxes that there are."""
+
+    def __contains__(self, key: object) -> bool:
+        return True
+
+
+def open_folded(page: str, /, *, user: dict[str, Any] | None = None, **params: object) -> AppTest:
+    """Return a page of which no box was opened, not drawn yet."""
     at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=30)
     if user:
         at.user = user
     if page != OVERVIEW:
         at.switch_page(page)
     for name, value in params.items():
-        at.query_params[name] = str(value)
-    return first_drawn(at)
+        at.query_params[name] = value if isinstance(value, list) else str(value)
+    return at
 
 
 def first_drawn(at: AppTest) -> AppTest:

@@ -24,7 +24,6 @@ from tests.pages.dashboard import (
     SYNCS,
     USERS,
     drawn,
-    first_drawn,
     open_page,
     shown,
 )
@@ -67,11 +66,7 @@ def choose(at: AppTest, chosen: Chosen) -> AppTest:
 
 def same_address(page: str, at: AppTest) -> AppTest:
     """Open the page again, at the address that another browser came to."""
-    other = AppTest.from_file(at._script_path, default_timeout=30)
-    other.switch_page(page)
-    for name, value in at.query_params.items():
-        other.query_params[name] = value
-    return first_drawn(other)
+    return open_page(page, **at.query_params)
 
 
 def rows(at: AppTest) -> list[str]:

@@ -15,7 +15,7 @@ from core.sandbox import people
 from core.syncs import recurring
 from data.engine import write_session
 from data.models import Connection, ConnectionKind
-from tests.pages.dashboard import CONNECTIONS, drawn, open_page, shown
+from tests.pages.dashboard import CONNECTIONS, drawn, first_drawn, open_folded, open_page, shown
 from tests.stage.home import export, group_row
 from tests.stage.sandbox import POWER, SPENDERS, Sandbox
 
@@ -52,6 +52,18 @@ def test_a_project_is_connected_and_of_its_secret_four_characters_are_shown(page
     assert f"Project {people.PROJECT_ID} is connected as default." in text
     assert f"secret ••••{people.ADMIN_SECRET[-4:]}" in text
     assert people.ADMIN_SECRET not in text
+
+
+def test_a_form_that_is_folded_is_drawn_once_it_is_opened_and_keeps_what_is_entered(practising: Bridge):
+    at = first_drawn(open_folded(CONNECTIONS))
+    assert "connections_endpoint" not in [field.key for field in at.text_input]
+
+    at.session_state["connections_apptimize"] = True
+    drawn(at.run())
+    drawn(at.text_input(key="connections_endpoint").set_value("https://e.example/in").run())
+    at.session_state["connections_apptimize"] = False
+
+    assert drawn(at.run()).text_input(key="connections_endpoint").value == "https://e.example/in"
 
 
 def test_what_was_typed_as_a_secret_does_not_stay_in_the_session(page: AppTest):

@@ -21,6 +21,7 @@ from data.audit import reader
 from data.engine import read_session
 from data.models import Person
 from data.sign_in_models import SignIn
+from pages.parts import folded
 from pages.shell import resources, strangers
 from tests.pages.dashboard import (
     AUDIT,
@@ -34,6 +35,7 @@ from tests.pages.dashboard import (
     PRACTICE,
     ROOT,
     SYNCS,
+    Everything,
     claims,
     drawn,
     first_drawn,
@@ -48,7 +50,7 @@ from tests.stage.sandbox import POWER, Sandbox
 def open_as(page: str, user: dict[str, Any], **state: object) -> AppTest:
     at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=30)
     at.user = user
-    for name, value in state.items():
+    for name, value in {folded.OPENED: Everything(), **state}.items():
         at.session_state[name] = value
     if page != OVERVIEW:
         at.switch_page(page)

@@ -13,6 +13,7 @@ from core.connections import mixpanel_connection
 from core.connections.entering import see_connection
 from core.rules.matching import USER_PROPERTY, IdMerge
 from data.models import Connection
+from pages.parts import folded
 from pages.parts.actions import perform
 from pages.parts.connections.wording import MERGES, OTHER_PROPERTY, take_secret
 from pages.parts.formatting import age, escape_markdown
@@ -35,19 +36,27 @@ def show_matching(connection: Connection) -> None:
 
 def match_settings(bridge: Bridge, person: Actor, connection: Connection) -> None:
     """Show the settings that users are matched with and profiles are written with, and the form that changes them."""
+    folded.expander(
+        "Matching and project token",
+        partial(_match_form, bridge, person, connection),
+        key=f"connections_match_{connection.id}",
+        icon=":material/join:",
+    )
+
+
+def _match_form(bridge: Bridge, person: Actor, connection: Connection) -> None:
     token = f"ends with {connection.project_token_end}" if connection.project_token_end else "is not entered"
-    with st.expander("Matching and project token", key=f"connections_match_{connection.id}", icon=":material/join:"):
-        name, meaning = MERGES.get(connection.id_merge, (connection.id_merge, ""))
-        st.caption(f"{name} ID merge. {meaning} To change the mode, use **Change project**.")
-        with st.form(f"connections_match_form_{connection.id}", border=False):
-            _fields(connection, token)
-            st.form_submit_button(
-                "Save",
-                key=f"connections_match_save_{connection.id}",
-                icon=":material/save:",
-                on_click=save_matching,
-                args=(bridge, person, connection),
-            )
+    name, meaning = MERGES.get(connection.id_merge, (connection.id_merge, ""))
+    st.caption(f"{name} ID merge. {meaning} To change the mode, use **Change project**.")
+    with st.form(f"connections_match_form_{connection.id}", border=False):
+        _fields(connection, token)
+        st.form_submit_button(
+            "Save",
+            key=f"connections_match_save_{connection.id}",
+            icon=":material/save:",
+            on_click=save_matching,
+            args=(bridge, person, connection),
+        )
 
 
 def _fields(connection: Connection, token: str) -> None:
