@@ -333,6 +333,8 @@ if project is None:
     show_not_connected(bridge, person)
     st.stop()
 all_cohorts = load(bridge, person, project.name)
+if resources.has_other_name(person):
+    gate.redraw()  # the list has just been read: before anything of the page is there
 with show_errors():
     if not COHORTS.requested:
         show_list(bridge, person, all_cohorts, delivered(bridge, person, project), project)

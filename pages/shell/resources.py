@@ -99,6 +99,8 @@ def on_time(bridge: Bridge, person: Actor, views: Sequence[SyncView]) -> dict[in
 # So old the number beside Overview in the menu may be; Overview itself notes what it has just found.
 _ATTENTION_FOR_S = 15.0
 _SHOWN = "resources_attention_shown"
+# What the menu has called the thing that is open.
+_NAMED = "resources_named"
 
 
 @dataclass
@@ -129,11 +131,29 @@ def attention(person: Actor) -> int:
 
 def open_name(person: Actor | None, kind: str, number: int) -> str:
     """Return what a thing that is open is called, for the menu; "" where that is not known."""
+    name = _find_name(person, kind, number)
+    st.session_state[_NAMED] = {"kind": kind, "number": number, "name": name, "is_compared": False}
+    return name
+
+
+def _find_name(person: Actor | None, kind: str, number: int) -> str:
     try:
         project_id = parse_id(st.query_params.get("project", ""))
         return find_open_name(_open(), person, kind, number, project_id=project_id) if person else ""
     except CohortBridgeError:
         return ""  # the page itself says what cannot be read
+
+
+def has_other_name(person: Actor) -> bool:
+    """Return whether what is open is called otherwise than the menu shows: the page may have read that just now.
+
+    True at most once for each drawing of the menu, so that nobody draws for ever.
+    """
+    named = st.session_state.get(_NAMED)
+    if not named or named["is_compared"]:
+        return False
+    named["is_compared"] = True
+    return _find_name(person, named["kind"], named["number"]) != named["name"]
 
 
 def note_attention(bridge: Bridge, count: int) -> bool:

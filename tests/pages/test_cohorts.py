@@ -344,6 +344,12 @@ def test_a_name_with_markup_is_text(practising: Bridge):
     assert not [element for element in at.markdown if element.allow_html]
 
 
+def test_the_menu_names_a_cohort_whose_page_is_the_first_to_read_the_list(practising: Bridge):
+    at = open_page(COHORTS, cohort=POWER)
+
+    assert at.session_state["resources_named"]["name"] == "Power users"
+
+
 def test_an_address_of_no_cohort_says_so(practising: Bridge):
     at = open_page(COHORTS, cohort="12**x**")
 
