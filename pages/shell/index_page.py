@@ -66,6 +66,25 @@ _SEARCH_KEYS = """
         }
       }, true)
     """
+# Where another thing was opened, what was pressed is gone, and the focus with it: the heading has it then, so that a
+# screen reader says where one is, and Tab goes on from there. A dialog that goes hands the focus back a moment later.
+_FOCUS_ON_HEADING = """
+      let shown, until = 0
+      const place = () => {
+        const isLost = document.activeElement === document.body && !document.querySelector('[role="dialog"]')
+        const heading = document.querySelector('[data-testid="stMain"] h1')
+        if (performance.now() > until || !isLost || !heading) return
+        until = 0
+        heading.tabIndex = -1
+        heading.focus({ preventScroll: true })
+      }
+      new MutationObserver(() => {
+        if (document.querySelector('[data-testid="stApp"]')?.dataset.testScriptState !== "notRunning") return
+        if (shown !== undefined && shown !== location.href) until = performance.now() + 1000
+        shown = location.href
+        for (const wait of [0, 300, 900]) setTimeout(place, wait)
+      }).observe(document, { subtree: true, attributeFilter: ["data-test-script-state"] })
+    """
 _CSS = Path(__file__).parent / "index_page.css"
 
 
@@ -147,7 +166,8 @@ def _head_lines(static: Path) -> Iterator[str]:
         yield f'<link rel="modulepreload" crossorigin href="./static/js/{script}" />'
     idle = [f"./static/js/{part}" for part in find_parts(scripts, PARTS + LATER_PARTS)]
     yield f"<script>{_LOAD_WHEN_IDLE % json.dumps(idle)}</script>"
-    yield f"<script>{_SEARCH_KEYS}</script>"
+    for script in (_SEARCH_KEYS, _FOCUS_ON_HEADING):
+        yield f"<script>{{{script}}}</script>"
     yield f"<style>\n{_CSS.read_text(encoding='utf-8')}</style>"
 
 
