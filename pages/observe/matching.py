@@ -22,7 +22,7 @@ from pages.parts.actions import show_errors
 from pages.parts.associate import screen as associate
 from pages.parts.excluded_profiles import PAGER, explain_reasons, show_excluded
 from pages.parts.filters import Filters
-from pages.parts.formatting import age, fine_percent, in_gray, number, percent_number, pluralize
+from pages.parts.formatting import age, fine_percent, in_gray, percent_number, pluralize
 from pages.parts.member_words import words_for
 from pages.parts.selection import tell_apart
 from pages.shell import gate, page_frame, resources
@@ -166,21 +166,19 @@ def show_excluded_before(bridge: Bridge, person: Actor, run: Run, reads: list[Ru
 
 
 def show_numbers(funnel: Funnel, words: IdWords) -> None:
-    """Show the way from cohort to group, and what the members' ids start with."""
-    flow.show(funnel, words, key="matching")
-    if funnel.expects_prefix:
-        run_status.tiles(
-            [
-                _share_tile("Identified (i_)", funnel.identified, funnel),
-                _share_tile("Anonymous (a_)", funnel.anonymous, funnel),
-                _share_tile("No prefix", funnel.unprefixed, funnel),
-            ]
-        )
+    """Show the way from cohort to group, and beside its numbers what the members' ids start with."""
+    flow.show(funnel, words, key="matching", beside=partial(_show_prefixes, funnel))
 
 
-def _share_tile(label: str, part: int, funnel: Funnel) -> tuple[str, str, str]:
-    share = fine_percent(part / funnel.distinct) if funnel.distinct else "–"
-    return label, share, f"{number(part)} members."
+def _show_prefixes(funnel: Funnel) -> None:
+    if funnel.expects_prefix and funnel.distinct:
+        parts = [
+            (funnel.identified, "are identified (`i_`)"),
+            (funnel.anonymous, "anonymous (`a_`)"),
+            (funnel.unprefixed, "without a prefix"),
+        ]
+        shares = [f"{fine_percent(part / funnel.distinct)} {what}" for part, what in parts]
+        st.caption(f"Of the members {', '.join(shares)}.", width="content")
 
 
 def show_cohorts(latest: Sequence[CohortRead]) -> None:
@@ -196,7 +194,7 @@ def show_cohorts(latest: Sequence[CohortRead]) -> None:
         column_order=[name for name in rows[0] if told.get(name, True)],
         key="matching_cohorts",
         hide_index=True,
-        height=tables.height(len(latest)),
+        height=tables.height(len(latest), most=12),
         placeholder="",
         alt="Cohorts with their matching",
         column_config={

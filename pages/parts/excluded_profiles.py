@@ -138,7 +138,7 @@ def _show_page(page: ExcludedPage, matched_by: str) -> None:
         ],
         key="matching_excluded",
         hide_index=True,
-        height=tables.height(len(page.rows), most=12),
+        height=tables.height(len(page.rows), most=10),
         alt="Excluded profiles",
         column_config={"Mixpanel distinct id": st.column_config.TextColumn(width=260)},
     )

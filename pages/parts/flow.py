@@ -98,7 +98,7 @@ def show(funnel: Funnel, words: IdWords, *, key: str, beside: Callable[[], None]
     with st.container(width=_WIDTH):
         # Given to Streamlit, and not said in the drawing: so its room is kept until it is there.
         st.vega_lite_chart(spec=draw(steps), height=height_of(steps), key=f"{key}_flow", alt=_in_words(steps))
-    with st.container(horizontal=True):
+    with st.container(horizontal=True, vertical_alignment="center"):
         show = partial(_table, funnel, steps)
         folded.popover("The numbers as a table", show, key=f"{key}_flow_numbers", icon=":material/table_rows:")
         beside()

@@ -27,6 +27,8 @@ _WAYS = {"added": "Joined", "removed": "Left"}
 _IN_ADDRESS = {"added": "joined", "removed": "left"}
 _DISTINCT_ID = "Mixpanel distinct id"
 _TIME_PX, _RUN_PX, _ID_PX = 150, 60, 272
+# With what stands above and below them they fit into two windows.
+_SHOWN_ROWS = 20
 # The last column takes what is left; a rollback needs more words.
 _CHANGE_PX, _ROLLBACK_PX, _REST_PX = 70, 125, 180
 
@@ -97,6 +99,7 @@ def _show_rows(group: Group, page: PeriodPage) -> None:
             _DISTINCT_ID: st.column_config.TextColumn(width=_REST_PX if own else _ID_PX),
         },
         button_width=85,
+        most_rows=_SHOWN_ROWS,
     )
 
 

@@ -26,10 +26,12 @@ FITS = """() => {
     const main = document.querySelector("[data-testid=stMain]");
     return main.scrollWidth <= main.clientWidth;
 }"""
+HEIGHT = "document.querySelector('[data-testid=stMain]').scrollHeight"
 NEEDED = ("serious", "critical")
 # So many pages are walked through in the short form.
 FEW_PAGES = 4
 WIDE, NARROW, PHONE = 1280, 800, 390
+TWO_SCREENS = 1800
 
 
 def broken(page: Page, *, only: list[str] | None = None) -> list[str]:
@@ -110,6 +112,7 @@ class Walk:
     pale_in_the_dark: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     headings: dict[str, int] = field(default_factory=dict[str, int])
     too_wide: list[str] = field(default_factory=list[str])
+    too_high: list[str] = field(default_factory=list[str])
     asked: list[str] = field(default_factory=list[str])
     said: list[str] = field(default_factory=list[str])
 
@@ -120,6 +123,8 @@ class Walk:
         self.unlabeled[f"{path} at {width}"] = broken(page)
         if not fits(page):
             self.too_wide.append(f"{path} at {width}")
+        if width == WIDE and (height := page.evaluate(HEIGHT)) > TWO_SCREENS:
+            self.too_high.append(f"{path}: {height}")
 
     def look_in_the_dark(self, page: Page, path: str, width: int) -> None:
         """Look at the colors of a page that was turned dark."""
@@ -176,6 +181,11 @@ def test_no_page_is_too_pale_to_read_in_the_dark(walk: Walk):
 @few(1)
 def test_nothing_is_wider_than_a_narrow_window(walk: Walk):
     assert walk.too_wide == []
+
+
+@few(1)
+def test_no_page_is_higher_than_two_screens(walk: Walk):
+    assert walk.too_high == []
 
 
 @few(1)
