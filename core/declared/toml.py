@@ -15,7 +15,16 @@ from core.text import escaped
 Path = tuple[str | int, ...]
 # What decides where a key with its value ends: what text and notes hold counts for nothing.
 _MARKS = re.compile(
-    r'''#[^\n]*|"""(?:\\.|(?!""")[^\\])*+"{3,5}|\'{3}(?:(?!\'{3}).)*+\'{3,5}|"(?:\\.|[^"\\\n])*+"|\'[^\'\n]*\'|[\[\]{}\n]''',
+    "|".join(
+        (
+            r"#[^\n]*",
+            r'"{3}[^"\\]*(?:(?:\\.|"(?!""))[^"\\]*)*"{3,5}',
+            r"'{3}[^']*(?:'(?!'')[^']*)*'{3,5}",
+            r'"[^"\\\n]*(?:\\.[^"\\\n]*)*"',
+            r"'[^'\n]*'",
+            r"[\[\]{}\n]",
+        )
+    ),
     re.DOTALL,
 )
 # Far more keys within keys than any file has: reading them takes the square of their number.

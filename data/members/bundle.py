@@ -44,7 +44,8 @@ def unpack(bundle: Path, target: Path) -> None:
         make_folder(part / "raw")
         with tarfile.open(bundle) as archive:
             held = [entry for entry in archive if entry.isreg() and _HELD.fullmatch(entry.name)]
-            archive.extractall(part, held, filter="data")
+            for entry in held:
+                _copy_out(archive, entry, part / entry.name)
         if not any((part / "raw").iterdir()):
             (part / "raw").rmdir()
         if not target.exists():
@@ -55,6 +56,14 @@ def unpack(bundle: Path, target: Path) -> None:
         raise StorageError(f"The rows of the association could not be read ({exc.strerror}).") from exc
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _copy_out(archive: tarfile.TarFile, entry: tarfile.TarInfo, to: Path) -> None:
+    """Write what an entry holds: of the rest of it, its mode and owner, nothing counts here."""
+    held = archive.extractfile(entry)
+    assert held is not None  # only regular files are asked for
+    with held, to.open("wb") as file:
+        shutil.copyfileobj(held, file)
 
 
 def _put_in_place(part: Path, target: Path) -> None:
