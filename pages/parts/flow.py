@@ -213,9 +213,7 @@ def height_of(steps: list[Step]) -> int:
 
 
 def _layer(rows: list[dict[str, Any]], encoding: vega.Spec, **mark: Any) -> vega.Spec:
-    # A reader of screens is told of the drawing as a whole: its parts one by one would be places in pixels.
-    quiet = mark | {"aria": False} | ({} if "tooltip" in encoding else {"tooltip": None})
-    return vega.layer(rows, quiet, encoding)
+    return vega.layer(rows, mark if "tooltip" in encoding else mark | {"tooltip": None}, encoding)
 
 
 def _number(field: str, scale: vega.Spec) -> vega.Spec:

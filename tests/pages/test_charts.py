@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from core.reports.overview import Size
+from pages.parts import vega
 from pages.parts.charts import axis_begin, tallest_bar
 
 BEGAN = datetime(2026, 11, 1, tzinfo=UTC)
@@ -49,3 +50,9 @@ def test_the_axis_begins_at_zero_but_for_a_group_that_hardly_moves(members: list
 def test_few_bars_that_flatten_all_others_are_cut_at_the_edge(heights: list[int], edge: int | None):
     assert tallest_bar(sizes(*((0, height, 0) for height in heights))) == edge
     assert tallest_bar(sizes(*((0, 0, height) for height in heights))) == edge
+
+
+def test_a_screen_reader_is_told_of_a_chart_as_a_whole_and_of_none_of_its_marks():
+    bars = vega.layer([{"down": -3}], {"type": "bar"}, {"y": vega.count("down")})
+
+    assert vega.chart(bars)["config"] == {"mark": {"aria": False}}
