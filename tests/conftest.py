@@ -21,10 +21,12 @@ from tests.stage.memory import use_memory
 from tests.stage.sandbox import Sandbox, sandbox_at_noon
 from tests.stage.seeds import SEEDS, is_short
 from tests.stage.statements import share_statements
+from tests.stage.trust import trust_few
 
 # Nothing that is imported or collected is garbage: see pytest_collection_finish.
 gc.disable()
 use_memory()
+trust_few()
 share_statements()
 databases.use_server()
 
