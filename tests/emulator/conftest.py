@@ -72,10 +72,9 @@ class Recovery:
 def kill_half_way(sandbox: Sandbox, home: Home) -> None:
     """Start an export, and kill its process while it reads."""
     sandbox.fault("slow", target="mixpanel", page=1, seconds=30)
-    process = home.start("export", str(POWER))
+    process = home.begin("export", str(POWER))
     sandbox.wait_for("engage", page=1)
     process.kill()
-    process.communicate()
     sandbox.clear_faults()
 
 
@@ -88,7 +87,7 @@ def recovery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recovery]:
             connect(bridge, sandbox)
         kill_half_way(sandbox, home)
         started_at = bridge.clock.now()
-        worker = home.start("worker")
+        worker = home.begin("worker")
         yield Recovery(sandbox, home, started_at)
         worker.terminate()
         home.finish(worker)

@@ -106,7 +106,7 @@ def test_a_worker_whose_message_hangs_ends_within_seconds_and_the_message_is_und
         add_channel(bridge, hook.url)
         low = Finding(Condition.DISK, "critical", {"free_bytes": 1, "total_bytes": 100})
         alert_states.settle_found(bridge.engine, {"stage": low}, now=bridge.clock.now())
-        worker = home.start("worker", env=INSIDE)
+        worker = home.begin("worker", env=INSIDE)
         hook.wait()
 
         worker.terminate()

@@ -175,6 +175,7 @@ def test_the_command_line_prints_the_same_file_of_a_group(sandbox: Sandbox, home
     assert (printed.code, printed.err, written.code, written.out) == (0, "", 0, "")
 
 
+@few(1)
 @pytest.mark.parametrize("cohort", [EVERYONE, IMPORTED, WEB])
 def test_a_simplified_project_is_matched_by_user_id(sandbox: Sandbox, empty_home: Home, cohort: int):
     sandbox.put("/sandbox/api/project", json={"id_merge": "simplified"}).raise_for_status()

@@ -161,7 +161,7 @@ def test_every_fault_of_the_sandbox_is_tried():
     assert set(APPTIMIZE) == {name for name, fault in faults.KNOWN.items() if "apptimize" in fault.targets}
 
 
-@few(10)
+@few(6)
 @pytest.mark.parametrize(("name", "options", "code"), cases(MIXPANEL, page=1))
 def test_a_read_that_goes_wrong_writes_nothing(scene: Scene, name: str, options: dict[str, Any], code: str | None):
     scene.sandbox.fault(name, target="mixpanel", **options, **({"seconds": 0.1} if name == "slow" else {}))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from pathlib import Path
 
 import pytest
@@ -41,7 +40,7 @@ def test_a_folder_that_hangs_keeps_half_of_the_places_and_a_worker_ends_as_it_is
         for cohort in (POWER, NEWSLETTER, WEB, TRIAL):
             one_time.start_export(bridge, LOCAL, cohort, to="csv")
         one_time.start_export(bridge, LOCAL, POWER, to="default")
-        worker = csv_home.start("worker")
+        worker = csv_home.begin("worker")
         wait_until(lambda: statuses(bridge)["default"] == {"succeeded"})
         assert statuses(bridge)["csv"] == {"queued", "running"}
 
@@ -54,10 +53,10 @@ def test_a_folder_that_hangs_keeps_half_of_the_places_and_a_worker_ends_as_it_is
 
 def test_an_export_to_a_folder_that_hangs_is_stopped_as_any_other(sandbox: Sandbox, csv_home: Home, folder: Path):
     with hung_folder(folder), csv_home.bridge() as bridge:
-        process = csv_home.start("export", str(POWER), "--to", "csv")
+        process = csv_home.begin("export", str(POWER), "--to", "csv")
         wait_until(lambda: hangs(process.pid))
 
-        process.send_signal(signal.SIGINT)
+        process.interrupt()
 
         done = csv_home.finish(process, within_s=10)
         assert (done.code, newest_run(bridge).status) == (1, "cancelled")
@@ -68,10 +67,10 @@ def test_members_saved_to_a_folder_that_hangs_are_given_up_with_ctrl_c(sandbox: 
     with csv_home.bridge() as bridge:
         export(bridge, WEB, to="default")
     with hung_folder(folder):
-        process = csv_home.start("groups", "members", str(WEB), "--out", str(folder / "web.csv"))
+        process = csv_home.begin("groups", "members", str(WEB), "--out", str(folder / "web.csv"))
         wait_until(lambda: hangs(process.pid))
 
-        process.send_signal(signal.SIGINT)
+        process.interrupt()
 
         done = csv_home.finish(process, within_s=10)
     assert (done.code != 0, done.out, done.err) == (True, "", "")

@@ -19,6 +19,7 @@ from core.sandbox.server import running
 from core.syncs import cohorts, groups
 from tests.stage.home import PRACTICE, Done, Home, copy_home, export, group_row, newest_run
 from tests.stage.sandbox import COMPANIES, EVERYONE, LATER_S, POWER, PROJECT, WEB, Sandbox
+from tests.stage.seeds import few
 
 BEFORE = {"i_before": "u-before"}
 
@@ -93,6 +94,7 @@ def test_without_a_destination_it_says_so(sandbox: Sandbox, empty_home: Home):
 ADMIN = {"username": people.ADMIN_USERNAME, "secret": people.ADMIN_SECRET, "project": PROJECT}
 
 
+@few(3)
 @pytest.mark.parametrize(
     ("given", "code", "words"),
     [
@@ -124,6 +126,7 @@ def test_a_mixpanel_connection_that_does_not_work_is_not_stored(
     check_refusal(done, code, *words)
 
 
+@few(2)
 @pytest.mark.parametrize(
     ("endpoint", "token", "code", "words"),
     [

@@ -20,6 +20,7 @@ from data.models import Connection, RunStatus
 from tests.stage.home import Home, export, group_row
 from tests.stage.receivers import Receiver
 from tests.stage.sandbox import IMPORTED, WEB, Sandbox
+from tests.stage.seeds import few
 
 SIGN_INS = {"basic": "basic", "bearer": "bearer", "header": "header", "path": "address"}
 
@@ -51,6 +52,7 @@ def newest_action(bridge: Bridge) -> str:
     return audit_log.list_audit(bridge, LOCAL)[0].action
 
 
+@few(2)
 @pytest.mark.parametrize("sign_in", ["basic", "bearer", "header", "path"])
 def test_a_receiver_of_each_sign_in_holds_the_cohort(bridge: Bridge, sandbox: Sandbox, sign_in: str):
     receiver = sandbox.receiver("replaces", sign_in=sign_in)

@@ -106,7 +106,7 @@ def test_a_worker_that_is_terminated_hands_its_run_back_within_seconds(sandbox: 
     sandbox.fault("slow", target="mixpanel", page=1, seconds=60)
     with home.bridge() as bridge:
         one_time.start_export(bridge, LOCAL, POWER)
-        up = home.start("worker")
+        up = home.begin("worker")
         sandbox.wait_for("engage", page=1)
 
         up.terminate()
@@ -155,7 +155,7 @@ def test_a_worker_ends_in_time_whoever_holds_the_database(home: Home):
 
 def test_a_worker_does_what_is_queued_while_it_is_up(sandbox: Sandbox, home: Home):
     with home.bridge() as bridge:
-        up = home.start("worker")
+        up = home.begin("worker")
         wait_until(lambda: workers.worker_is_up(bridge, LOCAL))
 
         for cohort in (WEB, POWER):

@@ -23,6 +23,7 @@ from data.models import DESTINATION_SIDE, MIXPANEL_SIDE, Connection, Group, Run,
 from tests.pages.dashboard import COHORTS, GROUPS, HISTORY, SYNCS, drawn, flow_figures, open_page, page_buttons, shown
 from tests.stage.home import export, newest_run
 from tests.stage.sandbox import POWER, SPENDERS, TRIAL, Sandbox
+from tests.stage.seeds import few
 
 START, PREVIEW, THESE = (f"cohorts_{name}_{POWER}" for name in ("start", "preview", "export_these"))
 
@@ -114,6 +115,7 @@ def rename_group(bridge: Bridge) -> None:
         group.in_doubt = True  # until something was delivered, or may have been, an export may give it any name
 
 
+@few(3)
 @pytest.mark.parametrize(
     ("change", "says"),
     [

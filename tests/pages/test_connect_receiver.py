@@ -18,6 +18,7 @@ from tests.pages.dashboard import CONNECTIONS, drawn, open_page, shown, sign_in_
 from tests.stage.home import export, group_row
 from tests.stage.receivers import Receiver, connect
 from tests.stage.sandbox import POWER, Sandbox
+from tests.stage.seeds import few
 
 SIGN_INS = {
     "basic": SignInKind.BASIC, "bearer": SignInKind.BEARER, "header": SignInKind.HEADER, "path": SignInKind.ADDRESS,
@@ -66,6 +67,7 @@ def example_members(at: AppTest) -> list[dict[str, str]]:
     return json.loads(example(at).partition("\n\n")[2])["parameters"]["members"]
 
 
+@few(2)
 @pytest.mark.parametrize("sign_in", SIGN_INS)
 def test_a_receiver_is_connected_by_what_it_is_signed_in_to_with(practising: Bridge, sandbox: Sandbox, sign_in: str):
     receiver = sandbox.receiver("replaces", sign_in=sign_in, key="mixpanel_distinct_id")
@@ -118,6 +120,7 @@ def test_a_receiver_of_a_property_that_only_adds_is_connected(practising: Bridge
     assert "Anyone whom somebody else has added stays" in text
 
 
+@few(5)
 @pytest.mark.parametrize(
     ("sign_in", "entered", "label", "sentence"),
     [
@@ -239,6 +242,7 @@ def test_a_test_goes_nowhere_that_a_delivery_may_not_go(practising: Bridge):
     assert [outcome for outcome, _ in audit_lines(practising)] == ["refused"]
 
 
+@few(1)
 @pytest.mark.parametrize(
     ("fault", "sentence"),
     [("receiver_failure_200", "The receiver answered with an error of its own (500)."),

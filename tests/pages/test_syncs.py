@@ -33,6 +33,7 @@ from tests.pages.dashboard import (
 from tests.stage.clock import FakeClock
 from tests.stage.home import export
 from tests.stage.sandbox import IMPORTED, NOON, SPENDERS, TRIAL, Sandbox
+from tests.stage.seeds import few
 
 
 def work(bridge: Bridge) -> Run:
@@ -463,6 +464,7 @@ def test_a_copy_asks_for_the_destination_and_names_what_is_copied(practising: Br
     assert at.selectbox(key="syncs_clone_to").options == ["csv"]
 
 
+@few(1)
 @pytest.mark.parametrize(
     ("button", "field"), [("syncs_until", "date_input"), ("syncs_clone", "selectbox"), ("syncs_remove", "")]
 )

@@ -16,6 +16,7 @@ from data.models import Run
 from tests.pages.dashboard import USERS, drawn, open_page, page_buttons, shown, sign_in_as
 from tests.stage.home import export, group_row
 from tests.stage.sandbox import IMPORTED, LATER_S, POWER, SPENDERS, TRIAL, Sandbox
+from tests.stage.seeds import few
 
 
 @pytest.fixture
@@ -122,6 +123,7 @@ def test_an_id_that_was_pasted_with_an_invisible_character_says_so(practising: B
     assert "an invisible character" not in shown(open_page(USERS, id="unheard-of"))
 
 
+@few(1)
 @pytest.mark.parametrize("group", ["99", "abc", "x' or 1=1"])
 def test_an_address_of_no_group_says_so_and_looks_in_all(practising: Bridge, sandbox: Sandbox, group: str):
     export(practising, POWER)

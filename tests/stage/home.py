@@ -71,6 +71,9 @@ class Running:
     def terminate(self) -> None:
         os.kill(self.pid, signal.SIGTERM)
 
+    def interrupt(self) -> None:
+        os.kill(self.pid, signal.SIGINT)
+
     def kill(self) -> None:
         """Kill it, and wait until it is gone."""
         os.kill(self.pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Whom tests trust over TLS: next to nobody, since to read all certificates of a machine takes longer than most tests."""
+"""Whom tests trust over TLS: next to nobody, for to read all certificates of a machine takes longer than most tests."""
 
 from __future__ import annotations
 
