@@ -19,7 +19,7 @@ def draw() -> None:
 
     # The menu, with the choice of light or dark, appears in minimal mode only if it has an entry.
     st.set_page_config(
-        page_title="Cohort Bridge",
+        page_title=menu.PRODUCT,
         # A file: Streamlit fetches its named icons for the tab from Google.
         page_icon=SHELL / "icon.svg",
         layout="wide",

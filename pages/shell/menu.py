@@ -20,6 +20,7 @@ from core.text import parse_id, shown
 from pages.parts.formatting import escape_markdown
 from pages.parts.selection import all_params
 
+PRODUCT = "Cohort Bridge"
 _FOLDER = "pages"
 _NAME_CHARS = 60
 
@@ -85,13 +86,21 @@ class Section:
             visibility="visible" if is_shown else "hidden",
         )
 
+    def tab_title(self, chosen: StreamlitPage) -> str:
+        """Return what the browser calls the page: the section, or the kind and number of what is open."""
+        return f"{self._open_number() if isinstance(chosen, _OpenPage) else self.title} · {PRODUCT}"
+
     def _open_title(self, name_of: NameOf) -> str:
         """Return what is open by its name; by its kind and number where that is not known."""
         row_id = parse_id(self._requested)
-        if row_id is None:
-            return f"Several {self.noun.lower()}s" if "," in self._requested else self.noun
-        name = name_of(self.opens, row_id)
-        return f"{self.noun} {row_id}" if is_unseen(name) else escape_markdown(shown(name, most=_NAME_CHARS))
+        name = name_of(self.opens, row_id) if row_id is not None else ""
+        return self._open_number() if is_unseen(name) else escape_markdown(shown(name, most=_NAME_CHARS))
+
+    def _open_number(self) -> str:
+        row_id = parse_id(self._requested)
+        if row_id is not None:
+            return f"{self.noun} {row_id}"
+        return f"Several {self.noun.lower()}s" if "," in self._requested else self.noun
 
     def other_page(self, chosen: StreamlitPage) -> bool:
         """Return whether the address asks for the other one of the section's two pages than the one that is chosen."""
@@ -132,6 +141,9 @@ def choose(
         if section.other_page(chosen):
             place = lists if isinstance(chosen, _OpenPage) else opened
             st.switch_page(place[section], query_params=all_params())
+    if role is not None:
+        shown_section = next(each for each, page in (*lists.items(), *opened.items()) if page is chosen)
+        st.set_page_config(page_title=shown_section.tab_title(chosen))
     if not st.query_params:
         # Tells the browser, which otherwise keeps the parameters of the page that the link led from.
         st.query_params.clear()

@@ -231,6 +231,7 @@ def test_either_key_opens_the_search_and_what_it_finds_is_opened_without_a_mouse
     everything: Everything, used: dict[str, str], page: Page
 ):
     go(page, f"{everything.url}/history", "History")
+    expect(page).to_have_title("History · Cohort Bridge")
     dialog = page.get_by_role("dialog", name="Search")
     for keys in ("/", "Control+k"):
         page.keyboard.press(keys)
@@ -261,6 +262,7 @@ def test_either_key_opens_the_search_and_what_it_finds_is_opened_without_a_mouse
     expect(dialog).to_be_hidden()
     expect(page.get_by_role("heading", level=2).first).to_contain_text("Run 1: ")
     expect(page).to_have_url(f"{everything.url}/history?run=1")
+    expect(page).to_have_title("Run 1 · Cohort Bridge")
     expect(page.get_by_role("heading", name="History", level=1)).to_be_focused()
 
     wait_for_rest(page)
