@@ -38,7 +38,7 @@ faults: $(VENV)/.installed-dev ## Kill workers and break everything else, many t
 	@COHORT_BRIDGE_FAULT_SEEDS=$(SEEDS) COHORT_BRIDGE_FAULT_PAGE_SIZE=vendor $(PYTHON) -m pytest tests/faults tests/emulator/test_faults.py tests/emulator/test_damaged_files.py -q
 	@COHORT_BRIDGE_FAULT_SEEDS=$(SEEDS) COHORT_BRIDGE_FAULT_PAGE_SIZE=100 $(PYTHON) -m pytest tests/faults -q -k "not odd_answers and not many_groups and not damaged_database and not association"
 	@COHORT_BRIDGE_FAULT_SEEDS=$(SEEDS) $(PYTHON) -m pytest tests/unit -q -m hypothesis
-	@COHORT_BRIDGE_FAULT_SEEDS=$(SEEDS) $(PYTHON) -m pytest tests/unit tests/pages tests/emulator tests/browser -q -m "long or few"
+	@COHORT_BRIDGE_FAULT_SEEDS=$(SEEDS) $(PYTHON) -m pytest tests/unit tests/pages tests/emulator tests/browser -q -m "long or few or some"
 
 faults-postgres: $(VENV)/.installed-postgres ## Break PostgreSQL, object storage and clocks around workers on several machines
 	@COHORT_BRIDGE_FAULT_SEEDS=$(SEEDS) $(PYTHON) -m tests.postgres tests/postgres/test_machines.py -q

@@ -47,13 +47,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _beyond_few(items: list[pytest.Item]) -> Iterator[pytest.Item]:
-    """Yield the cases that the short form leaves out, of tests that are marked with how few of them it has."""
+    """Yield what the short form leaves out: of a test's cases, or a file's tests, those beyond the few that it has."""
     families = dict[tuple[Path, str], list[pytest.Item]]()
     for item in items:
+        if item.get_closest_marker("long"):
+            continue
         if item.get_closest_marker("few"):
             families.setdefault((item.path, item.nodeid.partition("[")[0]), []).append(item)
-    for cases in families.values():
-        marker = cases[0].get_closest_marker("few")
+        elif item.get_closest_marker("some"):
+            families.setdefault((item.path, ""), []).append(item)
+    for (_, name), cases in families.items():
+        marker = cases[0].get_closest_marker("few" if name else "some")
         assert marker is not None
         yield from (case for turn, case in enumerate(cases) if not is_short(turn, of=len(cases), number=marker.args[0]))
 

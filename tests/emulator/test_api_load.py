@@ -20,6 +20,9 @@ from core.bridge import Bridge
 from core.syncs import recurring
 from tests.stage.api import code_of, new_token, raw, sending, served
 from tests.stage.sandbox import POWER, wait_until
+from tests.stage.seeds import some
+
+pytestmark = some(3)
 
 
 def connect(client: httpx.Client) -> socket.socket:

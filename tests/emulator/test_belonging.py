@@ -25,6 +25,9 @@ from tests.stage.clock import FakeClock
 from tests.stage.home import Home, export, newest_run
 from tests.stage.machines import unbind
 from tests.stage.sandbox import POWER, Sandbox
+from tests.stage.seeds import some
+
+pytestmark = some(5)
 
 
 @pytest.fixture

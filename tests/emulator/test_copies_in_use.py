@@ -16,7 +16,9 @@ from tests.stage.home import export, group_row
 from tests.stage.machines import Machines, members_of, named
 from tests.stage.object_storage import Asked
 from tests.stage.sandbox import LATER_S, POWER, Sandbox
-from tests.stage.seeds import few
+from tests.stage.seeds import few, some
+
+pytestmark = some(3)
 
 
 def flip(path: Path) -> None:

@@ -25,7 +25,9 @@ from data.proof_models import SnapshotProof
 from tests.stage.clock import BothClocks, FakeClock
 from tests.stage.home import Home, export, group_row, newest_run
 from tests.stage.sandbox import LATER_S, POWER, SPENDERS, TRIAL, Sandbox
-from tests.stage.seeds import SEEDS, few
+from tests.stage.seeds import SEEDS, few, some
+
+pytestmark = some(5)
 
 Damage = Callable[[Path], object]
 

@@ -644,6 +644,9 @@ from pathlib import Path
 from core.access.roles import LOCAL
 from core.declared import applying
 from tests.stage.home import Home
+from tests.stage.seeds import some
+
+pytestmark = some(11)
 home, file, url = sys.argv[1:]
 applying.events.note = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 with Home(Path(home)).bridge(mixpanel_url=url, allow_private_hosts=True) as bridge:

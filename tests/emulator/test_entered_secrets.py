@@ -17,7 +17,9 @@ from core.errors import SettingsError
 from core.sandbox import people
 from tests.stage.home import PRACTICE, Home
 from tests.stage.sandbox import Sandbox
-from tests.stage.seeds import few
+from tests.stage.seeds import few, some
+
+pytestmark = some(8)
 
 HIDDEN = "a-hidden-secret"
 # No-break spaces and marks of direction come along when a secret is copied from a page.

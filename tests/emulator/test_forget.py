@@ -50,6 +50,8 @@ from pathlib import Path
 from core.access.roles import LOCAL
 from core.forgetting import person
 from tests.stage.home import Home
+
+pytestmark = some(7)
 module, name, home, user_id = sys.argv[1:]
 setattr(importlib.import_module(module), name, lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
 with Home(Path(home)).bridge() as bridge:

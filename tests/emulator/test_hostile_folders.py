@@ -18,6 +18,9 @@ from tests.emulator.test_refusals import check_refusal
 from tests.stage.home import Home, export, group_row, newest_run
 from tests.stage.hung import hangs, hung_folder
 from tests.stage.sandbox import NEWSLETTER, POWER, TRIAL, WEB, Sandbox, wait_until
+from tests.stage.seeds import some
+
+pytestmark = some(3)
 
 
 @pytest.fixture

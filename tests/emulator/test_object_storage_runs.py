@@ -29,7 +29,9 @@ from tests.stage.home import Home, export, group_row, newest_run
 from tests.stage.machines import PREFIX, Machines, copies, members_of, named
 from tests.stage.object_storage import environ, storage_at
 from tests.stage.sandbox import LATER_S, POWER, TRIAL, Sandbox
-from tests.stage.seeds import LONG, few
+from tests.stage.seeds import LONG, few, some
+
+pytestmark = some(3)
 
 
 def test_the_whole_way_of_a_group_over_two_machines(machines: Machines, sandbox: Sandbox):

@@ -22,6 +22,9 @@ from tests.stage import oracle
 from tests.stage.home import Home, copy_home, export, get_counts, newest_run
 from tests.stage.receivers import BY_USER_ID, DISTINCT_ONLY, Receiver, connect
 from tests.stage.sandbox import IMPORTED, LATER_S, REFUND, TRIAL, WEB, Sandbox
+from tests.stage.seeds import some
+
+pytestmark = some(5)
 
 
 def know_by(bridge: Bridge, connection_id: int, receiver: Receiver, **known_by: str) -> None:

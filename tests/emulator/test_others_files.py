@@ -22,6 +22,9 @@ from tests.stage.home import Home, export, group_row
 from tests.stage.machines import unbind
 from tests.stage.object_storage import make_bucket, put_as_others, storage_at, use_keys
 from tests.stage.sandbox import TRIAL, Sandbox
+from tests.stage.seeds import some
+
+pytestmark = some(4)
 
 YEAR_S = 366 * 24 * 3600
 OTHERS = (

@@ -23,7 +23,9 @@ from data.query_models import PageSize
 from tests.stage.clock import FakeClock
 from tests.stage.home import Home, export
 from tests.stage.sandbox import NEWSLETTER, PROJECT, REFUND, TRIAL, Sandbox
-from tests.stage.seeds import few
+from tests.stage.seeds import few, some
+
+pytestmark = some(8)
 
 SIZE = 100
 # What each behavior of a server comes to: what is remembered of the size, and the counted queries that it costs.

@@ -29,7 +29,9 @@ from tests.stage.home import Home, export, group_row, newest_run
 from tests.stage.home import connect as connect_vendors
 from tests.stage.receivers import Receiver, connect, form_of
 from tests.stage.sandbox import LATER_S, POWER, TRIAL, Sandbox
-from tests.stage.seeds import LONG, few
+from tests.stage.seeds import LONG, few, some
+
+pytestmark = some(6)
 
 DAY_S = 24 * 3600
 # Times at which the cohort is another one each, none of which holds another.

@@ -19,7 +19,9 @@ from core.sandbox.server import running
 from core.syncs import cohorts, groups
 from tests.stage.home import PRACTICE, Done, Home, copy_home, export, group_row, newest_run
 from tests.stage.sandbox import COMPANIES, EVERYONE, LATER_S, POWER, PROJECT, WEB, Sandbox
-from tests.stage.seeds import few
+from tests.stage.seeds import few, some
+
+pytestmark = some(14)
 
 BEFORE = {"i_before": "u-before"}
 

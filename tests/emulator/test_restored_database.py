@@ -21,7 +21,9 @@ from data.models import AuditEntry, RunStatus, Sync
 from tests.stage import databases
 from tests.stage.home import Home, export, group_row, newest_run
 from tests.stage.sandbox import LATER_S, POWER, TRIAL, Sandbox
-from tests.stage.seeds import LONG, few
+from tests.stage.seeds import LONG, few, some
+
+pytestmark = some(5)
 
 MARK = "deliveries.mark"
 

@@ -21,8 +21,9 @@ from data import associations
 from data.models import DoubtCause, ImportStage, RunStatus
 from tests.stage.home import Home, export, group_row, newest_run
 from tests.stage.sandbox import LATER_S, POWER, TRIAL, Sandbox
+from tests.stage.seeds import some
 
-pytestmark = pytest.mark.sqlite_file
+pytestmark = [some(2), pytest.mark.sqlite_file]
 
 # What is the same in a restored home as it was.
 TOLD_BY_ROWS = ("connection", "sync", "run", "run_log", "snapshot_proof", "association", "association_batch")

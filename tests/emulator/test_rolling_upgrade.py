@@ -19,6 +19,9 @@ from tests.stage import databases
 from tests.stage.home import Home
 from tests.stage.processes import ROOT
 from tests.stage.sandbox import POWER, Sandbox, wait_until
+from tests.stage.seeds import some
+
+pytestmark = some(2)
 
 VERSIONS = ROOT / "data" / "migrations" / "versions"
 # The first of a release: what was before it was never beside it.

@@ -17,6 +17,9 @@ from data.models import AuditEntry
 from tests.emulator.test_associate import bridge, check, do, get_property, ingested, outcomes, rows, token_home, write
 from tests.stage.home import Home
 from tests.stage.sandbox import Sandbox
+from tests.stage.seeds import some
+
+pytestmark = some(3)
 
 __all__ = ["bridge", "token_home"]
 

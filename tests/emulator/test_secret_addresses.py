@@ -28,6 +28,9 @@ from tests.stage.certificates import make_certificate
 from tests.stage.home import Home, export, group_row
 from tests.stage.hostile import Hostile, answer, head, hostile_server
 from tests.stage.sandbox import IMPORTED, LATER_S, WEB, Sandbox
+from tests.stage.seeds import some
+
+pytestmark = some(8)
 
 SECRET = "s3cr3t-9Xq7-inthepath-Zk41"
 PATH = f"/hooks/{SECRET}/cohorts"

@@ -20,6 +20,9 @@ from data.engine import write_session
 from data.models import Schedule, Sync, SyncState
 from tests.stage.clock import BothClocks
 from tests.stage.sandbox import IMPORTED, POWER, SPENDERS, TRIAL, Sandbox
+from tests.stage.seeds import some
+
+pytestmark = some(4)
 
 
 def work(bridge: Bridge) -> None:

@@ -24,7 +24,9 @@ from tests.stage.home import export, newest_run
 from tests.stage.machines import Machines, members_of, named
 from tests.stage.object_storage import BRIEF
 from tests.stage.sandbox import LATER_S, TRIAL, Sandbox
-from tests.stage.seeds import few
+from tests.stage.seeds import few, some
+
+pytestmark = some(4)
 
 AWAY = "The object storage cannot be reached, or broke off its answer."
 PATIENT = Patience(request_s=1, part_s=1, overall_s=10)

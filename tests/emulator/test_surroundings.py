@@ -20,8 +20,10 @@ from core.sandbox import people
 from data.models import RunStatus
 from tests.stage.home import Home, export, newest_run
 from tests.stage.sandbox import SPENDERS, Sandbox
-from tests.stage.seeds import LONG
+from tests.stage.seeds import LONG, some
 from tests.stage.terminal import Terminal
+
+pytestmark = some(9)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,9 @@ from tests.stage.home import export, group_row, newest_run
 from tests.stage.machines import PREFIX, Machines
 from tests.stage.object_storage import Asked, storage_at
 from tests.stage.sandbox import LATER_S, POWER, TRIAL, Sandbox
+from tests.stage.seeds import some
+
+pytestmark = some(3)
 
 MARK, HEAD = "deliveries.mark", "audit.head"
 

@@ -23,7 +23,9 @@ from tests.emulator.test_damaged_files import DAMAGES, overwrite
 from tests.stage.clock import FakeClock
 from tests.stage.home import export, group_row, newest_run
 from tests.stage.sandbox import LATER_S, POWER, TRIAL, Sandbox
-from tests.stage.seeds import SEEDS, few
+from tests.stage.seeds import SEEDS, few, some
+
+pytestmark = some(5)
 
 Damage = Callable[[Path], object]
 # Damage after which a file is there still. In the short form some of it.

@@ -19,7 +19,9 @@ from tests.faults.population import ONE, Population, all_runs, last, without_ids
 from tests.faults.process import Kill
 from tests.stage.clock import BothClocks
 from tests.stage.home import Home
-from tests.stage.seeds import LONG, few
+from tests.stage.seeds import LONG, few, some
+
+pytestmark = some(4)
 
 ANN = Actor("ann", Role.ANALYST)
 PEOPLE = range(2001, 2101)

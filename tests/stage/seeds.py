@@ -20,6 +20,11 @@ def few(number: int) -> pytest.MarkDecorator:
     return pytest.mark.few(number)
 
 
+def some(number: int) -> pytest.MarkDecorator:
+    """Mark a file of which the short form runs only so many tests, spread evenly over all of them."""
+    return pytest.mark.some(number)
+
+
 def is_short(turn: int, *, of: int, number: int) -> bool:
     """Return whether the case at this place of so many is one of the few that the short form runs."""
     return number >= of or turn in {place * of // number for place in range(number)}

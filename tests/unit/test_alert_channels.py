@@ -22,7 +22,10 @@ from data import sealed
 from data.alert_models import AlertChannel
 from data.engine import read_session, write_session
 from data.models import AuditEntry
+from tests.stage.seeds import some
 from tests.stage.webhooks import Webhook
+
+pytestmark = some(5)
 
 
 @pytest.fixture

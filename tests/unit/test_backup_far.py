@@ -36,8 +36,9 @@ from data.storage.s3 import S3Storage
 from tests.stage.members import contents
 from tests.stage.object_storage import make_bucket, storage_at, use_keys
 from tests.stage.processes import ROOT
+from tests.stage.seeds import some
 
-pytestmark = pytest.mark.sqlite_file
+pytestmark = [some(4), pytest.mark.sqlite_file]
 
 OLD_HOME = ROOT / "tests" / "fixtures" / "home-0005"
 PREFIX = "members"

@@ -21,9 +21,9 @@ from core.sandbox.server import running
 from tests.stage.home import Home, copy_home
 from tests.stage.processes import ROOT
 from tests.stage.sandbox import EVERYONE, IMPORTED, NEWSLETTER, POWER, SPENDERS, TESTERS, TRIAL, WEB, Sandbox
-from tests.stage.seeds import few
+from tests.stage.seeds import few, some
 
-pytestmark = [pytest.mark.usefixtures("fork_server"), pytest.mark.sqlite_file]
+pytestmark = [some(6), pytest.mark.usefixtures("fork_server"), pytest.mark.sqlite_file]
 
 HOME = ROOT / "tests" / "fixtures" / "home-0005"
 SANDBOX_THEN = "http://127.0.0.1:8600"

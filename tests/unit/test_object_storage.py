@@ -16,6 +16,9 @@ from data.storage.opening import open_storage
 from data.storage.port import AlreadyThere, ObjectDamaged, ObjectGone, Storage, StorageUnavailable, VersionMoved
 from data.storage.s3 import S3Storage
 from tests.stage.object_storage import BRIEF, Faults, environ, faults, make_bucket, put_as_others, storage_at, use_keys
+from tests.stage.seeds import some
+
+pytestmark = some(22)
 
 
 @pytest.fixture(autouse=True)

@@ -76,6 +76,8 @@ EVERY = """
 import json, logging, mimetypes, socket, sys, threading
 from apprise.manager_plugins import NotificationManager
 from core.vendors.apprise_child import Guard, Watch, build, say
+
+pytestmark = some(30)
 logging.disable()
 look_up, arrived, building = socket.getaddrinfo, [], []
 def of_this_machine(host, *args, **options):
