@@ -29,7 +29,7 @@ FITS = """() => {
 HEIGHT = "document.querySelector('[data-testid=stMain]').scrollHeight"
 NEEDED = ("serious", "critical")
 # So many pages are walked through in the short form.
-FEW_PAGES = 4
+FEW_PAGES = 3
 WIDE, NARROW, PHONE = 1280, 800, 390
 TWO_SCREENS = 1800
 

@@ -36,6 +36,9 @@ from tests.stage.api import (
 )
 from tests.stage.home import connect, copy_home, export
 from tests.stage.sandbox import POWER, Sandbox, wait_until
+from tests.stage.seeds import some
+
+pytestmark = some(20)
 
 # --- the way of a pipeline -----------------------------------------------------------------------------------------
 

@@ -31,6 +31,9 @@ from tests.stage.api import (
 from tests.stage.clock import FakeClock
 from tests.stage.home import Home
 from tests.stage.sandbox import POWER
+from tests.stage.seeds import some
+
+pytestmark = some(15)
 
 METRICS_TOKEN = "a-token-of-some-length"
 # Every address, one that is there each.

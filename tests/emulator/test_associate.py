@@ -37,7 +37,9 @@ from data.models import Association, Connection, ImportStage
 from tests.emulator.test_match import experiment, list_events
 from tests.stage.home import PRACTICE, Home, connect, export
 from tests.stage.sandbox import TESTERS, WEB, Sandbox
-from tests.stage.seeds import few
+from tests.stage.seeds import few, some
+
+pytestmark = some(14)
 
 HEADER = b"distinct_id,apptimize_id\n"
 

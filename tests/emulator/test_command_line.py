@@ -34,7 +34,9 @@ from tests.stage.sandbox import (
     Sandbox,
     wait_until,
 )
-from tests.stage.seeds import LONG, few
+from tests.stage.seeds import LONG, few, some
+
+pytestmark = some(12)
 
 RUN = {
     "id": int, "sync_id": int, "cohort_id": int, "cohort_name": str, "group_name": str, "destination": str,

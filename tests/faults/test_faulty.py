@@ -30,7 +30,9 @@ from tests.faults.population import (
 )
 from tests.stage.clock import BothClocks
 from tests.stage.home import Home, export, group_row
-from tests.stage.seeds import LONG, SEEDS, few
+from tests.stage.seeds import LONG, SEEDS, few, some
+
+pytestmark = some(4)
 
 # What each fault alone comes to is `tests/emulator/test_faults.py`'s matter: the short form tries every third one here.
 CASES = [

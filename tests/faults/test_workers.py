@@ -40,7 +40,9 @@ from tests.faults.process import WallClock
 from tests.stage.clock import FakeClock
 from tests.stage.home import Home, connect, group_row
 from tests.stage.sandbox import wait_until
-from tests.stage.seeds import SEEDS, few
+from tests.stage.seeds import SEEDS, few, some
+
+pytestmark = some(3)
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC).timestamp()
 

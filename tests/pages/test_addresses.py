@@ -29,6 +29,9 @@ from tests.pages.dashboard import (
 )
 from tests.stage.home import copy_home, export
 from tests.stage.sandbox import NEWSLETTER, POWER, SPENDERS, Sandbox
+from tests.stage.seeds import some
+
+pytestmark = some(20)
 
 TODAY = datetime.now(UTC).date()
 

@@ -18,7 +18,9 @@ from tests.pages.dashboard import CONNECTIONS, drawn, open_page, shown, sign_in_
 from tests.stage.home import export, group_row
 from tests.stage.receivers import Receiver, connect
 from tests.stage.sandbox import POWER, Sandbox
-from tests.stage.seeds import few
+from tests.stage.seeds import few, some
+
+pytestmark = some(12)
 
 SIGN_INS = {
     "basic": SignInKind.BASIC, "bearer": SignInKind.BEARER, "header": SignInKind.HEADER, "path": SignInKind.ADDRESS,

@@ -45,6 +45,9 @@ from tests.pages.dashboard import (
 from tests.stage.clock import FakeClock
 from tests.stage.home import export
 from tests.stage.sandbox import POWER, Sandbox
+from tests.stage.seeds import some
+
+pytestmark = some(40)
 
 
 def open_as(page: str, user: dict[str, Any], **state: object) -> AppTest:

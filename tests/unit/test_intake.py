@@ -52,7 +52,9 @@ from tests.stage.hostile import (
     nested,
 )
 from tests.stage.members import ListedMembers
-from tests.stage.seeds import few
+from tests.stage.seeds import few, some
+
+pytestmark = some(60)
 
 ONE_TRY = RetryPlan(attempts=1, over_s=0.1)
 MEMBERS = [Member("i_1", "u-1"), Member("i_2", "u-2")]

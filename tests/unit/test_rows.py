@@ -20,6 +20,9 @@ from data.members import association_check
 from data.members.association_check import CheckRules, KnownProfiles
 from data.members.association_rows import ImportRows, PlannedRow, RawRow, RowFilter
 from data.models import Member
+from tests.stage.seeds import some
+
+pytestmark = some(14)
 
 HEADER = b"distinct_id,apptimize_id\n"
 few = st.sampled_from(["u1", "u2", "u3", "i_2"]), st.sampled_from(["i_1", "i_2", "a_1", "7", "u1"])
