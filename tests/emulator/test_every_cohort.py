@@ -25,7 +25,9 @@ from tests.stage.sandbox import (
     WEB,
     Sandbox,
 )
-from tests.stage.seeds import few
+from tests.stage.seeds import few, some
+
+pytestmark = some(8)
 
 
 @few(4)

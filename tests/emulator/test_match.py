@@ -22,7 +22,9 @@ from data.models import Group
 from tests.stage import oracle
 from tests.stage.home import PRACTICE, Home, connect, export, newest_run
 from tests.stage.sandbox import IMPORTED, LATER_S, POWER, USER_COHORTS, WEB, Sandbox
-from tests.stage.seeds import LONG, SEEDS, few
+from tests.stage.seeds import LONG, SEEDS, few, some
+
+pytestmark = some(7)
 
 
 @pytest.fixture

@@ -26,7 +26,9 @@ from data.models import Connection, ConnectionKind, Group, RunStatus
 from tests.stage.home import PRACTICE, Home, export, group_row
 from tests.stage.hostile import Asked, answer, hostile_server
 from tests.stage.sandbox import IMPORTED, LATER_S, PROJECT, TRIAL, WEB, Sandbox
-from tests.stage.seeds import few
+from tests.stage.seeds import few, some
+
+pytestmark = some(8)
 
 
 @pytest.fixture

@@ -13,6 +13,9 @@ import yaml
 
 from core.sandbox import people
 from tests.stage.sandbox import wait_until
+from tests.stage.seeds import some
+
+pytestmark = some(30)
 
 EVERYONE, POWER, EXACT, EMPTY, HIDDEN, GROUPS, NAMED, NO_IDS, TRIAL, ODD = range(5167401, 5167411)
 POLICY = '"project";q=60;w=3600, "project-concurrency";q=5;qu="concurrent-requests"'
