@@ -85,6 +85,12 @@ _FOCUS_ON_HEADING = """
         for (const wait of [0, 300, 900]) setTimeout(place, wait)
       }).observe(document, { subtree: true, attributeFilter: ["data-test-script-state"] })
     """
+# A box that opens below a button scrolls where the window is too low for it: from the keyboard as well.
+_REACHABLE_BOXES = """
+      new MutationObserver(() => {
+        for (const box of document.querySelectorAll('[data-testid="stPopoverBody"]:not([tabindex])')) box.tabIndex = 0
+      }).observe(document, { childList: true, subtree: true })
+    """
 _CSS = Path(__file__).parent / "index_page.css"
 
 
@@ -166,7 +172,7 @@ def _head_lines(static: Path) -> Iterator[str]:
         yield f'<link rel="modulepreload" crossorigin href="./static/js/{script}" />'
     idle = [f"./static/js/{part}" for part in find_parts(scripts, PARTS + LATER_PARTS)]
     yield f"<script>{_LOAD_WHEN_IDLE % json.dumps(idle)}</script>"
-    for script in (_SEARCH_KEYS, _FOCUS_ON_HEADING):
+    for script in (_SEARCH_KEYS, _FOCUS_ON_HEADING, _REACHABLE_BOXES):
         yield f"<script>{{{script}}}</script>"
     yield f"<style>\n{_CSS.read_text(encoding='utf-8')}</style>"
 

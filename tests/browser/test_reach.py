@@ -343,6 +343,7 @@ def find_nobody(page: Page) -> None:
 ABOVE: dict[str, tuple[str, str, Opened]] = {
     "search": ("", "Overview", find_nobody),
     "held run": ("", "Overview", named("Apply once")),
+    "numbers": ("matching", "Matching", named("The numbers as a table")),
     "saved filters": ("history?status=failed", "History", named("Saved filters")),
     "copy": ("syncs?sync={sync}", "Syncs", named("Copy")),
     "pause until": ("syncs?sync={sync}", "Syncs", named("Pause until")),
