@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-import atexit
 import os
-import shutil
-import tempfile
-from pathlib import Path
 
-import certifi
-
-_END = "-----END CERTIFICATE-----\n"
+from tests.stage.processes import ROOT
 
 
 def trust_few() -> None:
-    """Let this process, and those it starts, trust one authority that none of them meets."""
-    folder = Path(tempfile.mkdtemp(prefix="trusted-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    authority, end, _ = certifi.contents().partition(_END)
-    (folder / "one.pem").write_text(authority + end)
-    os.environ["SSL_CERT_FILE"] = str(folder / "one.pem")
+    """Let this process, and those it starts, trust one authority, by which nothing was signed: its key is gone."""
+    os.environ["SSL_CERT_FILE"] = str(ROOT / "tests" / "fixtures" / "authority.pem")
