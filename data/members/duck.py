@@ -275,6 +275,9 @@ def _as_storage_error(exc: Exception) -> StorageError:
 
     if isinstance(exc, duckdb.InterruptException):
         return _stopped()
+    damaged = MembersDamaged("A file of members is damaged on disk.", advice=_EXPORT_AGAIN)
+    if isinstance(exc, IsADirectoryError):
+        return damaged  # something else lies in the file's place
     reason = str(exc).lower()
     if isinstance(exc, duckdb.OutOfMemoryException | duckdb.IOException | OSError):
         if "no space" in reason or "disk is full" in reason or "max_temp_directory_size" in reason:
@@ -288,5 +291,4 @@ def _as_storage_error(exc: Exception) -> StorageError:
         if "permission" in reason or "denied" in reason:
             advice = "Let the user that runs Cohort Bridge read the snapshots folder, or export the cohort again."
             return MembersDamaged("A file of members may not be read.", advice=advice)
-    # Bytes that are not what was written fail in many ways, as a text, a type or a column that cannot be.
-    return MembersDamaged("A file of members is damaged on disk.", advice=_EXPORT_AGAIN)
+    return damaged  # bytes that are not what was written fail in many ways, as a text, a type or a missing column
