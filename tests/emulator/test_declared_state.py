@@ -34,7 +34,10 @@ from tests.stage.clock import FakeClock
 from tests.stage.home import Home, copy_home, export, group_row
 from tests.stage.processes import ROOT
 from tests.stage.sandbox import COMPANIES, NEWSLETTER, POWER, TRIAL, WEB, Sandbox
+from tests.stage.seeds import some
 from tests.stage.terminal import Terminal
+
+pytestmark = some(11)
 
 MIXPANEL_SECRET, TOKEN = "COHORT_BRIDGE_MIXPANEL_DEFAULT_SECRET", "COHORT_BRIDGE_DESTINATION_DEFAULT_SECRET"
 OPEN = {"allow_private_hosts": True}
@@ -644,9 +647,6 @@ from pathlib import Path
 from core.access.roles import LOCAL
 from core.declared import applying
 from tests.stage.home import Home
-from tests.stage.seeds import some
-
-pytestmark = some(11)
 home, file, url = sys.argv[1:]
 applying.events.note = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 with Home(Path(home)).bridge(mixpanel_url=url, allow_private_hosts=True) as bridge:

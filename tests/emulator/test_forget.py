@@ -38,7 +38,9 @@ from tests.stage.adding import lead_to
 from tests.stage.home import Home, export, group_row, newest_run
 from tests.stage.processes import ROOT
 from tests.stage.sandbox import LATER_S, POWER, TRIAL, WEB, Sandbox, wait_until
-from tests.stage.seeds import LONG, few
+from tests.stage.seeds import LONG, few, some
+
+pytestmark = some(7)
 
 # What stands in for the vendors keeps what vendors keep, and is no part of what is forgotten.
 NOT_OURS = ("sandbox", "receivers")
@@ -50,8 +52,6 @@ from pathlib import Path
 from core.access.roles import LOCAL
 from core.forgetting import person
 from tests.stage.home import Home
-
-pytestmark = some(7)
 module, name, home, user_id = sys.argv[1:]
 setattr(importlib.import_module(module), name, lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
 with Home(Path(home)).bridge() as bridge:

@@ -25,9 +25,11 @@ from core.vendors.services import Spoken
 from tests.stage.certificates import make_certificate
 from tests.stage.mail import MailServer, mail_server
 from tests.stage.processes import ROOT, clean_environment
-from tests.stage.seeds import LONG
+from tests.stage.seeds import LONG, some
 from tests.stage.webhooks import Webhook, webhook
 from tests.unit.test_notices import NOTICE
+
+pytestmark = some(30)
 
 # Looks at addresses one after the other in one process, which is held as that of a message is.
 LOOK = """
@@ -76,8 +78,6 @@ EVERY = """
 import json, logging, mimetypes, socket, sys, threading
 from apprise.manager_plugins import NotificationManager
 from core.vendors.apprise_child import Guard, Watch, build, say
-
-pytestmark = some(30)
 logging.disable()
 look_up, arrived, building = socket.getaddrinfo, [], []
 def of_this_machine(host, *args, **options):
