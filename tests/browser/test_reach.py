@@ -27,6 +27,13 @@ FITS = """() => {
     return main.scrollWidth <= main.clientWidth;
 }"""
 HEIGHT = "document.querySelector('[data-testid=stMain]').scrollHeight"
+# Makes a promise of the page's next drawing, kept once that is done.
+WATCH_NEXT_DRAWING = """() => {
+    const app = document.querySelector("[data-testid=stApp]");
+    window.drawn = new Promise(done => new MutationObserver(() => {
+        if (app.dataset.testScriptState === "notRunning") done();
+    }).observe(app, {attributeFilter: ["data-test-script-state"]}));
+}"""
 NEEDED = ("serious", "critical")
 # So many pages are walked through in the short form.
 FEW_PAGES = 3
@@ -244,8 +251,10 @@ def test_either_key_opens_the_search_and_what_it_finds_is_opened_without_a_mouse
             expect(dialog.get_by_role("searchbox")).to_be_focused()
             page.keyboard.type("run 1")
             expect(dialog.get_by_role("searchbox")).to_have_value("run 1")
+            page.evaluate(WATCH_NEXT_DRAWING)
             page.keyboard.press("Escape")
             expect(dialog).to_be_hidden()
+            page.evaluate("() => window.drawn")  # the server knows that it is closed
             wait_for_rest(page)
     page.keyboard.type("a/b run 1")
     expect(dialog.get_by_role("searchbox")).to_have_value("a/b run 1")
