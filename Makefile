@@ -8,6 +8,8 @@ SEEDS ?= 1
 # services than storage. What does not compile is not ours.
 INSTALL := $(PYTHON) -m pip install -qq --disable-pip-version-check --no-compile
 COMPILE := $(PYTHON) -m compileall -qq -j 0 -x '/(tests?|moto/(?!core|s3|utilities|moto_server)[a-z0-9_]+|networkx|pip|setuptools)/' $(VENV)/lib || true
+# The tests of a file share what they set up, so a file stays with one process; the files that take longest come first.
+SIDE_BY_SIDE := -n 4 --dist loadfile --no-loadscope-reorder
 
 # Tests start the program some hundred times: compiling it each time would take longer than what they test.
 unexport PYTHONDONTWRITEBYTECODE
@@ -22,23 +24,23 @@ run: $(VENV)/.installed ## Install what is needed, then start sandbox, worker an
 	@exec $(PYTHON) -m core up --port $(PORT)
 
 test: $(VENV)/.installed-dev ## Install what is needed, then run every test
-	@$(PYTHON) -m pytest -n 4 --dist loadfile --no-loadscope-reorder --durations 10
+	@$(PYTHON) -m pytest $(SIDE_BY_SIDE) --durations 10
 
 test-postgres: $(VENV)/.installed-postgres ## Run the tests on a PostgreSQL server that is started for them
-	@$(PYTHON) -m tests.postgres -n 4 --dist loadfile --no-loadscope-reorder --durations 10
+	@$(PYTHON) -m tests.postgres $(SIDE_BY_SIDE) --durations 10
 
 test-postgres-short: $(VENV)/.installed-postgres ## Run there what rests most on the database (a minute)
-	@$(PYTHON) -m tests.postgres --short -n 4 --dist loadfile --no-loadscope-reorder
+	@$(PYTHON) -m tests.postgres --short $(SIDE_BY_SIDE)
 
 counterparts: $(VENV)/.installed-dev ## Let public readers read every cohort of the sandbox, and compare
 	@$(PYTHON) -m tests.counterparts
 
 # Both with Mixpanel's own pages and with a size that is asked for, so that every cohort of a test takes many of them.
-faults: $(VENV)/.installed-dev ## Kill workers and break everything else, many times (some minutes)
-	@COHORT_BRIDGE_FAULT_SEEDS=$(SEEDS) COHORT_BRIDGE_FAULT_PAGE_SIZE=vendor $(PYTHON) -m pytest tests/faults tests/emulator/test_faults.py tests/emulator/test_damaged_files.py -q
-	@COHORT_BRIDGE_FAULT_SEEDS=$(SEEDS) COHORT_BRIDGE_FAULT_PAGE_SIZE=100 $(PYTHON) -m pytest tests/faults -q -k "not odd_answers and not many_groups and not damaged_database and not association"
-	@COHORT_BRIDGE_FAULT_SEEDS=$(SEEDS) $(PYTHON) -m pytest tests/unit -q -m hypothesis
-	@COHORT_BRIDGE_FAULT_SEEDS=$(SEEDS) $(PYTHON) -m pytest tests/unit tests/pages tests/emulator tests/browser -q -m "long or few or some"
+faults: $(VENV)/.installed-dev ## Kill workers and break everything else, many times (half an hour)
+	@COHORT_BRIDGE_FAULT_SEEDS=$(SEEDS) COHORT_BRIDGE_FAULT_PAGE_SIZE=vendor $(PYTHON) -m pytest $(SIDE_BY_SIDE) tests/faults tests/emulator/test_faults.py tests/emulator/test_damaged_files.py -q
+	@COHORT_BRIDGE_FAULT_SEEDS=$(SEEDS) COHORT_BRIDGE_FAULT_PAGE_SIZE=100 $(PYTHON) -m pytest $(SIDE_BY_SIDE) tests/faults -q -k "not odd_answers and not many_groups and not damaged_database and not association"
+	@COHORT_BRIDGE_FAULT_SEEDS=$(SEEDS) $(PYTHON) -m pytest $(SIDE_BY_SIDE) tests/unit -q -m hypothesis
+	@COHORT_BRIDGE_FAULT_SEEDS=$(SEEDS) $(PYTHON) -m pytest $(SIDE_BY_SIDE) tests/unit tests/pages tests/emulator tests/browser -q -m "long or few or some"
 
 faults-postgres: $(VENV)/.installed-postgres ## Break PostgreSQL, object storage and clocks around workers on several machines
 	@COHORT_BRIDGE_FAULT_SEEDS=$(SEEDS) $(PYTHON) -m tests.postgres tests/postgres/test_machines.py -q
@@ -47,7 +49,7 @@ check: $(VENV)/.installed-dev ## Format, lint, types, unit and page tests
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m pyright
-	@$(PYTHON) -m pytest tests/unit tests/pages
+	@$(PYTHON) -m pytest $(SIDE_BY_SIDE) tests/unit tests/pages
 
 format: $(VENV)/.installed-dev ## Format the code and mend what the linter can
 	@$(PYTHON) -m ruff check --fix .
