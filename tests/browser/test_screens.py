@@ -79,6 +79,13 @@ def test_what_is_seen_of_a_page_stays_where_it_is_while_the_rest_is_loaded(
     assert page.evaluate(_MOVED) <= 0.02
 
 
+def test_a_page_without_a_chart_gets_ready_for_one_while_nothing_else_is_to_be_done(everything: Everything, page: Page):
+    go(page, f"{everything.url}/connections", "Connections")
+
+    page.wait_for_function("() => performance.getEntriesByName('chart drawn').length === 1")
+    expect(page.locator("svg.marks")).to_have_count(0)
+
+
 def test_a_name_with_markup_is_text_wherever_it_is_shown(
     everything: Everything, exported: dict[int, dict[str, object]], page: Page
 ):
