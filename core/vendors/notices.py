@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
-from core.invisible import revealed
+from core.invisible import revealed_in_name
 from core.text import shown
 
 Severity = Literal["critical", "warning", "recovered", "test"]
@@ -63,8 +63,8 @@ def bounded(notice: Notice) -> Notice:
     lines = [line for line in notice.lines if line.strip()][:_MOST_LINES]
     return replace(
         notice,
-        title=shown(revealed(" ".join(notice.title.split())), most=_LONGEST_TITLE),
-        lines=tuple(shown(revealed(" ".join(line.split())), most=_LONGEST_LINE) for line in lines),
+        title=shown(revealed_in_name(" ".join(notice.title.split())), most=_LONGEST_TITLE),
+        lines=tuple(shown(revealed_in_name(" ".join(line.split())), most=_LONGEST_LINE) for line in lines),
     )
 
 

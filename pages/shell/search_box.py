@@ -10,7 +10,7 @@ from streamlit.elements.lib import shortcut_utils
 from core.access.roles import Actor, Role
 from core.bridge import Bridge
 from core.errors import CohortBridgeError
-from core.invisible import revealed
+from core.invisible import revealed, revealed_in_name
 from core.reports import user_lookup
 from core.reports.absence import explain_absence
 from core.reports.search import MOST_HITS, Findings, Hit, Kind, may_be_user_id, search_everything
@@ -140,7 +140,7 @@ def _show_hits(findings: Findings) -> None:
 
 
 def _label(hit: Hit) -> str:
-    name, place = _short(hit.name), escape_markdown(hit.destination)
+    name, place = _short_name(hit.name), escape_markdown(hit.destination)
     match hit.kind:
         case Kind.RUN:
             return f"**Run {hit.id}**, {run_status.word_of(hit.status, hit.step)}: {name}, to {place}"
@@ -178,7 +178,7 @@ def _look_up(bridge: Bridge, person: Actor, text: str) -> UserLookup:
 
 
 def _where(user: UserLookup) -> str:
-    names = [_short(group_name(answer.group)) for answer in user.groups if answer.is_member]
+    names = [_short_name(group_name(answer.group)) for answer in user.groups if answer.is_member]
     more = f" and {pluralize(len(names) - _MOST_GROUPS, 'more group')}" if len(names) > _MOST_GROUPS else ""
     return f"in {', '.join(names[:_MOST_GROUPS])}{more}" if names else "in no group"
 
@@ -199,5 +199,12 @@ def _go(page: str, name: str, value: str) -> None:
 
 
 def _short(text: str) -> str:
-    shown = revealed(text)
+    return _cut(revealed(text))
+
+
+def _short_name(name: str) -> str:
+    return _cut(revealed_in_name(name))
+
+
+def _cut(shown: str) -> str:
     return escape_markdown(shown if len(shown) <= _SHOWN_CHARS else f"{shown[:_SHOWN_CHARS]}…")

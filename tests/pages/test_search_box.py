@@ -116,6 +116,15 @@ def test_names_are_shown_as_they_are(practising: Bridge, sandbox: Sandbox):
     assert '"Big <b>spenders</b>" &' in shown(at)
 
 
+def test_a_name_shows_its_emoji_and_what_is_hidden_in_it(practising: Bridge):
+    family = "\U0001f468\u200d\U0001f469\u200d\U0001f467"
+    export(practising, TRIAL, group=f"{family} plan\u200d")
+
+    at = search(open_page(COHORTS), "plan")
+
+    assert f"{family} plan<U+200D>" in shown(at).replace("\\", "")
+
+
 def test_a_viewer_finds_no_syncs_and_cohorts(exported: Bridge):
     recurring.add_sync(exported, LOCAL, POWER)
 

@@ -7,7 +7,7 @@ import unicodedata
 
 import pytest
 
-from core.invisible import INVISIBLE, has_invisible_ends, is_unseen, revealed
+from core.invisible import INVISIBLE, has_invisible_ends, is_unseen, revealed, revealed_in_name
 
 # Prepended_Concatenation_Mark (PropList.txt): format characters that are drawn.
 DRAWN = {*range(0x0600, 0x0606), 0x06DD, 0x070F, 0x0890, 0x0891, 0x08E2, 0x110BD, 0x110CD}
@@ -55,3 +55,41 @@ def test_a_text_shows_something_or_nothing_and_ends_in_what_is_seen_or_not(text:
 
 def test_they_are_shown_by_their_number_where_they_are_to_be_found():
     assert revealed("u\u200b1\U000e0069 caf\u00e9") == "u<U+200B>1<U+E0069> caf\u00e9"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "\U0001f468\u200d\U0001f469\u200d\U0001f467 families",
+        "\U0001f9d1\U0001f3fb\u200d\U0001f91d\u200d\U0001f9d1\U0001f3ff",
+        "\u2764\ufe0f\u200d\U0001f525 and \U0001f642\u200d\u2194\ufe0f",
+        "top 1\ufe0f\u20e3",
+        "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
+        "\u0915\u094d\u200d\u0937",
+        "\U0001f3f4\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f",
+        "\u845b\U000e0100",
+    ],
+    ids=["family", "handshake", "with selectors", "keycap", "Persian", "Hindi", "Scotland", "ideograph"],
+)
+def test_a_name_is_written_with_what_its_emoji_and_letters_are_drawn_with(name: str):
+    assert revealed_in_name(name) == name
+    assert revealed(name) != name, "in an id each of them counts"
+
+
+@pytest.mark.parametrize(
+    ("name", "revealed_name"),
+    [
+        ("Po\u200dwer", "Po<U+200D>wer"),
+        ("Power\u200d", "Power<U+200D>"),
+        ("\U0001f468\u200d", "\U0001f468<U+200D>"),
+        ("\U0001f468\u200d\u200d\U0001f469", "\U0001f468<U+200D><U+200D>\U0001f469"),
+        ("\u202eresu\u200b", "<U+202E>resu<U+200B>"),
+        ("\u0645\u200f\u0648", "\u0645<U+200F>\u0648"),
+        ("u1\ufe0f", "u1<U+FE0F>"),
+        ("\u2764\ufe0f\ufe0f", "\u2764\ufe0f<U+FE0F>"),
+        ("a\U000e0061\U000e007f", "a<U+E0061><U+E007F>"),
+        ("\U0001f3f4\U000e0061", "\U0001f3f4<U+E0061>"),
+    ],
+)
+def test_what_draws_nothing_is_shown_by_its_number_in_a_name_too(name: str, revealed_name: str):
+    assert revealed_in_name(name) == revealed_name

@@ -62,7 +62,7 @@ def test_an_ordinary_name_stays_as_it_is(name: str):
 def test_no_line_breaks_or_unseen_characters_and_no_endless_lines_are_sent():
     long = Notice(
         "A\r\nBcc: everyone@example.com",
-        ("x" * 5000, "a\u202eb\u200bc", " ", *(["line"] * 50)),
+        ("x" * 5000, "a\u202eb\u200bc \U0001f468\u200d\U0001f469", " ", *(["line"] * 50)),
         None,
         "warning",
         "e",
@@ -73,7 +73,7 @@ def test_no_line_breaks_or_unseen_characters_and_no_endless_lines_are_sent():
     sent = notices.bounded(long)
 
     assert sent.title == "A Bcc: everyone@example.com"
-    assert sent.lines[1] == "a<U+202E>b<U+200B>c"
+    assert sent.lines[1] == "a<U+202E>b<U+200B>c \U0001f468\u200d\U0001f469"
     assert max(map(len, sent.lines)) <= 400
     assert len(sent.lines) == 12
     assert all(line.strip() for line in sent.lines)
