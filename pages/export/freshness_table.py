@@ -18,7 +18,7 @@ from pages.shell import resources
 
 # So many syncs are listed; Syncs has them all.
 MOST_SYNCS = 12
-ON_TIME = "On time, 7 days"
+ON_TIME = "On time"
 
 
 def show(bridge: Bridge, person: Actor, freshness: list[Freshness]) -> None:
@@ -54,7 +54,7 @@ def show(bridge: Bridge, person: Actor, freshness: list[Freshness]) -> None:
         columns={
             "State": state_chips.column(states),
             **on_time_column(),
-            **tables.texts(rows, Destination=120, Cause=150),
+            **tables.texts(rows, Destination=120, Cause=156),
             "Updated": st.column_config.TextColumn(width=105),
             "Last 24 hours": slot_line.column(width),
             **tables.counts("Scheduled runs"),
@@ -68,10 +68,10 @@ def show(bridge: Bridge, person: Actor, freshness: list[Freshness]) -> None:
 def on_time_column() -> dict[str, Any]:
     """Return the configuration of the column that holds which share of scheduled runs were on time."""
     told = (
-        "Of the times that the sync was due, those after which a run had succeeded before the next one. While it is "
-        "paused, none is due."
+        "Of the times that the sync was due in the last 7 days, those after which a run had succeeded before the next "
+        "one. While it is paused, none is due."
     )
-    return {ON_TIME: st.column_config.NumberColumn(format="%.1f%%", width=106, alignment="left", help=told)}
+    return {ON_TIME: st.column_config.NumberColumn(format="%.1f%%", width=72, alignment="left", help=told)}
 
 
 def _order(sync: Freshness) -> tuple[bool, bool, bool]:

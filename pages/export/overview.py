@@ -359,7 +359,7 @@ def show_latest_runs(latest: list[Run]) -> None:
         columns={
             "State": state_chips.column(states),
             "Members": st.column_config.NumberColumn(format="localized", width=72),
-            **tables.texts(rows, Cause=150, Destination=120),
+            **tables.texts(rows, Cause=156, Destination=120),
         },
     )
 

@@ -89,9 +89,8 @@ def show(
         columns={
             "State": state_chips.column(states),
             "Members": st.column_config.NumberColumn(format="localized", width=72),
-            **tables.texts(rows, Destination=120, Cause=150),
+            **tables.texts(rows, Destination=120, Cause=156, Updated=105, Schedule=150),
             "Latest runs": run_strip.column(),
-            "Updated": st.column_config.TextColumn(width=105),
             **freshness_table.on_time_column(),
             "Tags": st.column_config.ListColumn(),
         },
@@ -122,10 +121,10 @@ def _row(
         "Latest runs": run_strip.strip(latest),
         "Updated": "Not delivered yet" if sync.at is None else age(sync.at),
         "Next run": next_run(view, now),
+        "Schedule": timing_text(view.sync),
+        freshness_table.ON_TIME: percent_number(on_time.share),
         "Last result": _last_result(view),
         "Latest runs in words": run_strip.words(latest),
-        freshness_table.ON_TIME: percent_number(on_time.share),
-        "Schedule": timing_text(view.sync),
         "Tags": view.sync.tags,
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import streamlit as st
 
@@ -15,7 +16,7 @@ from core.syncs import groups, listing
 from core.syncs.listing import SyncView
 from core.vendors.csv_files import TAKES_EFFECT, csv_name
 from data.models import Connection, DoubtCause, Group, MembershipChange, Run, SyncKind, SyncState
-from pages.parts import charts, download, joined_left, links, member_list, run_status, tables, user_reasons
+from pages.parts import charts, download, joined_left, links, member_list, run_status, state_chips, tables, user_reasons
 from pages.parts.actions import show_errors
 from pages.parts.connections import sandbox_link
 from pages.parts.connections.wording import CANNOT_HEAL, is_written_for_apptimize
@@ -103,7 +104,7 @@ def _show_search(filters: Filters) -> str:
     return search
 
 
-def _show_table(shown: list[Group], rows: list[dict[str, object]]) -> None:
+def _show_table(shown: list[Group], rows: list[dict[str, Any]]) -> None:
     hidden: set[str] = set()
     # On the first day there is no trend to draw, and a cohort whose name the group bears is named already.
     if not any(row["Last 14 days"] for row in rows):
@@ -118,10 +119,12 @@ def _show_table(shown: list[Group], rows: list[dict[str, object]]) -> None:
         go_to=GROUPS.go_to,
         order=[name for name in rows[0] if name not in hidden],
         opens="Group",
-        opens_width=210,
+        opens_width=150,
         columns={
+            "State": state_chips.column([row["State"] for row in rows]),
+            "Members": st.column_config.NumberColumn(format="localized", width=72),
+            **tables.texts(rows, **{"Destination": 120, "Schedule": 165, "Last delivery": 105}),
             "Last 14 days": st.column_config.LineChartColumn(width=110),
-            **tables.counts("Members"),
         },
     )
 
@@ -132,12 +135,12 @@ def table_row(
     """Format a group for the table."""
     return {
         "Group": group_name(group),
+        "State": [str(now.state)] if now else [],
         "Members": group.members,
-        "Last 14 days": trend if trend and len(trend) > 1 else None,
-        "Last delivery": age(group.delivered_at),
-        "Updated": update_text(view),
-        "State": str(now.state) if now else "",
         "Destination": place,
+        "Schedule": update_text(view),
+        "Last delivery": age(group.delivered_at),
+        "Last 14 days": trend if trend and len(trend) > 1 else None,
         "Cohort": group.cohort_name,
     }
 

@@ -149,8 +149,10 @@ def _show_table(runs: list[Run], now: datetime) -> None:
         columns={
             "State": state_chips.column(states),
             "Members": st.column_config.NumberColumn(format="localized", width=72),
-            "Queued": st.column_config.TextColumn(width=104),
-            **tables.texts(rows, **{"Destination": 120, "Cause": 150, "Change": 110, "Started by": 150, "Run": 70}),
+            **tables.texts(
+                rows,
+                **{"Cause": 156, "Destination": 120, "Change": 110, "Queued": 104, "Run": 70, "Started by": 150},
+            ),
         },
     )
 
@@ -165,8 +167,8 @@ def table_row(run: Run, states: list[str], now: datetime) -> dict[str, object]:
         "Destination": run.destination,
         "Change": run_status.change_short(run),
         "Queued": when(run.queued_at, now),
-        "Started by": run_status.started_by(run),
         "Run": str(run.id),
+        "Started by": run_status.started_by(run),
         "Took": run_status.took(run),
     }
 

@@ -214,8 +214,8 @@ def show_groups(user: UserLookup) -> None:
         label="The user's groups",
         go_to=opener(links.GROUPS, "group"),
         opens="Group",
-        opens_width=170,
-        order=tables.filled(rows, "Since", "Why"),
+        opens_width=140,
+        order=tables.filled(rows, "Why", "Since"),
         columns={
             "State": state_chips.column([row["State"] for row in rows]),
             **tables.texts(rows, Since=155, Why=380, Destination=100),
@@ -229,12 +229,12 @@ def group_row(answer: InGroup) -> dict[str, Any]:
         "Group": group_name(answer.group),
         "State": [state_text(answer)],
         "Destination": answer.destination,
+        "Why": why_missing(answer),
         "Since": moment(answer.since)
         if answer.since
         else f"Before {moment(answer.kept_since)}"
         if answer.is_member
         else "",
-        "Why": why_missing(answer),
     }
 
 

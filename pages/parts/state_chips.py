@@ -8,10 +8,11 @@ from typing import Any
 import streamlit as st
 
 from core.reports import overview
+from core.reports.group_state import GroupState
 from core.reports.overview import Freshness
 from core.syncs.listing import SyncView
 from data.models import Run, RunStatus, SyncState
-from pages.parts import run_status
+from pages.parts import run_status, tables
 from pages.parts.colors import Color, behind_words
 from pages.parts.formatting import paused_text
 
@@ -25,20 +26,23 @@ _COLORS: dict[str, Color] = {
     ACTIVE: "green",
     LATE: "red",
     PAUSED: "orange",
+    str(GroupState.AS_DELIVERED): "green",
+    str(GroupState.ROLLED_BACK): "orange",
+    str(GroupState.IN_DOUBT): "orange",
     "In the group": "green",
     "In the group, in doubt": "orange",
     "Not in the group": "gray",
     "Not known": "orange",
 }
-# What a character takes in the font of lists, and what surrounds a word: a chip that is too wide is cut off.
-_CHARACTER_PX, _AROUND_PX, _CELL_PX, _LEAST_PX, _MOST_PX = 7, 14, 18, 90, 220
+# What surrounds a word: a chip that is too wide is cut off.
+_AROUND_PX, _CELL_PX, _LEAST_PX, _MOST_PX = 15, 18, 90, 220
 
 
 def column(states: Iterable[list[str]]) -> Any:
     """Return the configuration of a column that holds these states, as wide as the widest of them."""
     states = list(states)
     words = sorted({word for each in states for word in each})
-    widths = [sum(len(word) * _CHARACTER_PX + _AROUND_PX for word in each) + _CELL_PX for each in states]
+    widths = [round(sum(tables.text_px(word) + _AROUND_PX for word in each)) + _CELL_PX for each in states]
     return st.column_config.MultiselectColumn(
         options=words,
         color=[behind_words(_color_of(word)) for word in words] or None,

@@ -173,7 +173,12 @@ def texts(rows: Sequence[dict[str, Any]], **most: int) -> dict[str, Any]:
 
 def _fit(texts: Iterable[str], most: int, around: int = _AROUND_PX) -> int:
     """Return how many pixels the widest of these texts needs, `most` at most."""
-    return min(max(round(sum(map(_width_of, text))) + around for text in texts), most)
+    return min(max(round(text_px(text)) + around for text in texts), most)
+
+
+def text_px(text: str) -> float:
+    """Return how many pixels a text takes in the font of lists."""
+    return sum(map(_width_of, text))
 
 
 def _width_of(character: str) -> float:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import re
 from datetime import timedelta
+from pathlib import Path
 
 from sqlalchemy import Engine, event
+from streamlit.testing.v1.element_tree import Dataframe
 
 from core.access.roles import LOCAL, Role
 from core.alerts import listing as alert_listing
 from core.bridge import Bridge, notice_restore
+from core.connections import destinations
 from core.syncs import cohorts, listing, one_time, recurring, runs
 from core.worker import service
 from data import alert_states, outbox, workers
@@ -20,7 +23,18 @@ from data.models import Group, RunStatus, Sync, SyncState
 from data.outbox import Outcome
 from data.outbox_models import Condition, MessageStatus
 from pages.shell.menu import Section
-from tests.pages.dashboard import HISTORY, OVERVIEW, SYNCS, drawn, open_page, page_buttons, shown, sign_in_as
+from tests.pages.dashboard import (
+    GROUPS,
+    HISTORY,
+    OVERVIEW,
+    SYNCS,
+    USERS,
+    drawn,
+    open_page,
+    page_buttons,
+    shown,
+    sign_in_as,
+)
 from tests.stage.alerts import add_channel
 from tests.stage.home import export, newest_run
 from tests.stage.sandbox import NEWSLETTER, POWER, SPENDERS, TRIAL, Sandbox
@@ -29,6 +43,8 @@ from tests.stage.sandbox import NEWSLETTER, POWER, SPENDERS, TRIAL, Sandbox
 COUNT = "resources_attention_shown"
 # What a list shows at 800 pixels beside the menu and its own boxes to select rows.
 SEEN_PX = 545
+# The same in the window of a phone.
+SEEN_ON_PHONE_PX = 320
 
 
 def test_a_newcomer_is_led_to_the_cohorts(practising: Bridge):
@@ -134,7 +150,7 @@ def test_the_first_that_need_attention_stand_there_and_the_others_behind_a_fold(
     assert again == [f"overview_again_{run.id}" for run in reversed(failed)]
 
 
-def test_the_cause_is_in_sight_in_a_window_of_middling_width(practising: Bridge, sandbox: Sandbox):
+def test_what_tells_rows_apart_is_in_sight_in_a_window_of_middling_width(practising: Bridge, sandbox: Sandbox):
     sync = recurring.add_sync(practising, LOCAL, POWER, group="A group whose name is long enough to fill its column")
     sandbox.fault("unauthorized")
     service.once(practising)
@@ -144,8 +160,27 @@ def test_the_cause_is_in_sight_in_a_window_of_middling_width(practising: Bridge,
 
     assert len(lists) == 4
     for each in lists:
-        widths, names = json.loads(each.proto.columns), list(each.proto.column_order)
-        assert sum(widths[name]["width"] for name in names[: names.index("Cause") + 1]) <= SEEN_PX
+        assert px_up_to("Cause", each) <= SEEN_PX
+        assert px_up_to("Destination", each) <= SEEN_PX
+        assert px_up_to("State", each) <= SEEN_ON_PHONE_PX
+
+
+def test_groups_of_one_name_are_told_apart_in_every_window(exported: Bridge, tmp_path: Path):
+    destinations.connect_csv(exported, LOCAL, folder=str(tmp_path), name="archive")
+    export(exported, POWER, to="archive")
+    member = open_page(GROUPS, group=1).dataframe[0].value["Apptimize id"].iloc[0]
+
+    for each in (open_page(GROUPS).dataframe[0], open_page(USERS, id=member).dataframe[0]):
+        assert [list(states) for states in each.value["State"]][0][0] in ("As delivered", "In the group")
+        assert set(each.value["Destination"]) >= {"default", "archive"}
+        assert px_up_to("State", each) <= SEEN_ON_PHONE_PX
+        assert px_up_to("Destination", each) <= SEEN_PX
+
+
+def px_up_to(name: str, table: Dataframe) -> int:
+    """Return where a column of a list ends, from where its first one begins."""
+    widths, names = json.loads(table.proto.columns), list(table.proto.column_order)
+    return sum(widths[each]["width"] for each in names[: names.index(name) + 1])
 
 
 def test_the_workers_are_read_once_for_a_drawing(practising: Bridge):
