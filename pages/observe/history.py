@@ -21,10 +21,10 @@ from pages.parts import (
     causes,
     download,
     failure_help,
-    folded,
     held_run,
     held_run_dialog,
     links,
+    periods,
     run_days,
     run_details,
     run_log,
@@ -38,7 +38,7 @@ from pages.parts.actions import show_errors
 from pages.parts.filters import Filters
 from pages.parts.formatting import age, clock, escape_markdown, moment, number, pluralize
 from pages.parts.pager import Pager
-from pages.parts.periods import BY_DAYS, CHOSEN_DAYS, IN_ADDRESS, PERIODS, between, since
+from pages.parts.periods import PERIODS
 from pages.parts.selection import Selection
 from pages.shell import gate, page_frame, resources
 
@@ -47,57 +47,45 @@ RUNS = Selection(
     "run", key="history_back", all_rows="All runs", unknown="There is no run {}.", row_params=run_details.PARAMS
 )
 PAGER = Pager("history_page", name="page")
-# Two of the fields beside each other on a phone.
-_FIELD_PX, _WIDE_PX = 150, 316
+# Beside each other on a phone as well.
+_TEXT_PX, _STATE_PX = 190, 150
 
 
 def show_filters(bridge: Bridge, person: Actor, filters: Filters) -> RunFilter:
     """Show the filters, with those that the person has kept; return what they ask for."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         text = filters.text(
-            st.text_input, "Cohort or group", "text", live="400ms", placeholder="Part of the name", width=_WIDE_PX
+            st.text_input, "Cohort or group", "text", live="400ms", placeholder="Part of the name", width=_TEXT_PX
         )
         statuses = filters.many(
-            st.multiselect, "State", "status", run_status.status_names(), placeholder="All", width=_FIELD_PX
+            st.multiselect, "State", "status", run_status.status_names(), placeholder="All", width=_STATE_PX
         )
-        places = {place: place for place in run_history.list_run_destinations(bridge, person)}
-        destination = filters.one(
-            st.selectbox, "Destination", "destination", places, placeholder="Any", width=_FIELD_PX
-        )
-        start, end = _period_filter(bridge, filters)
-    with st.container(horizontal=True, vertical_alignment="center"):
-        more = _more_filters(bridge, person, filters)
-        saved_filters.show(bridge, person, filters, page="history", path=links.HISTORY)
+        with st.container(horizontal=True, width="content"):
+            with filters.behind_button("destination", "period", "trigger", "sync", "actor", "dry"):
+                more = _more_filters(bridge, person, filters)
+            saved_filters.show(bridge, person, filters, page="history", path=links.HISTORY)
     page_frame.show_answer(saved_filters.place_of("history"))
-    return replace(more, statuses=statuses, destination=destination or "", text=text, since=start, until=end)
+    return replace(more, statuses=statuses, text=text)
 
 
 def _more_filters(bridge: Bridge, person: Actor, filters: Filters) -> RunFilter:
-    """Show the filters that are seldom needed behind a button, which says how many of them are set."""
-    count = sum(filters.asks_for(name) for name in ("trigger", "sync", "actor", "dry"))
-    label = f"More filters ({number(count)})" if count else "More filters"
-    box, was_opened = folded.popover_box(label, icon=":material/filter_list:", key="history_more")
-    with box, filters.drawn(are_seen=was_opened):
-        triggers = filters.many(st.multiselect, "Started", "trigger", run_status.TRIGGERS, placeholder="In any way")
-        sync_id = filters.one(
-            st.selectbox, "Sync", "sync",
-            {sync_id: f"{name} (sync {sync_id})" for sync_id, name in overview.sync_names(bridge, person).items()},
-            placeholder="Any", unknown="There is no sync {}: the runs of all syncs are shown.",
-        )  # fmt: skip
-        actors = {actor: actor for actor in overview.list_run_actors(bridge, person)}
-        actor = filters.one(st.selectbox, "By", "actor", actors, placeholder="Anyone")
-        with_dry_runs = filters.switch(st.toggle, "With previews", "dry", default=True)
-    return RunFilter(sync_id=sync_id, triggers=triggers, actor=actor or "", with_dry_runs=with_dry_runs)
-
-
-def _period_filter(bridge: Bridge, filters: Filters) -> tuple[datetime | None, datetime | None]:
-    periods = {period: period for period in (*PERIODS, CHOSEN_DAYS)}
-    names = IN_ADDRESS | {CHOSEN_DAYS: BY_DAYS}
-    period = filters.one(st.selectbox, "Time", "period", periods, default=ANY_TIME, in_address=names, width=_FIELD_PX)
-    if period == CHOSEN_DAYS:
-        first = filters.day(st.date_input, "From", "from", width=_FIELD_PX)
-        return between(first, filters.day(st.date_input, "To", "to", width=_FIELD_PX))
-    return since(period, bridge.clock.now()), None
+    places = {place: place for place in run_history.list_run_destinations(bridge, person)}
+    destination = filters.one(st.selectbox, "Destination", "destination", places, placeholder="Any")
+    with st.container(horizontal=True):
+        start, end = periods.choose(filters, bridge.clock.now(), default=ANY_TIME)
+    triggers = filters.many(st.multiselect, "Started", "trigger", run_status.TRIGGERS, placeholder="In any way")
+    sync_id = filters.one(
+        st.selectbox, "Sync", "sync",
+        {sync_id: f"{name} (sync {sync_id})" for sync_id, name in overview.sync_names(bridge, person).items()},
+        placeholder="Any", unknown="There is no sync {}: the runs of all syncs are shown.",
+    )  # fmt: skip
+    actors = {actor: actor for actor in overview.list_run_actors(bridge, person)}
+    actor = filters.one(st.selectbox, "By", "actor", actors, placeholder="Anyone")
+    with_dry_runs = filters.switch(st.toggle, "With previews", "dry", default=True)
+    return RunFilter(
+        sync_id=sync_id, triggers=triggers, actor=actor or "", with_dry_runs=with_dry_runs,
+        destination=destination or "", since=start, until=end,
+    )  # fmt: skip
 
 
 def show_list(bridge: Bridge, person: Actor) -> None:

@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 
 import streamlit as st
 
-from pages.parts.formatting import escape_markdown, pluralize
+from pages.parts import folded
+from pages.parts.formatting import escape_markdown, number, pluralize
 from pages.parts.pager import Pager
 from pages.parts.selection import set_param
 
@@ -68,10 +69,17 @@ class Filters:
         self._are_seen = True
 
     @contextmanager
-    def drawn(self, *, are_seen: bool) -> Generator[None]:
-        """Draw the fields inside only if they are seen; those in a closed box say all the same what is asked for."""
-        self._are_seen = are_seen
-        yield
+    def behind_button(self, *names: str) -> Generator[None]:
+        """Draw the fields inside, which have these names, behind a button that says how many of them are set.
+
+        Until that was pressed they are not drawn, and say all the same what is asked for.
+        """
+        count = sum(map(self.asks_for, names))
+        label = f"More filters ({number(count)})" if count else "More filters"
+        box, was_opened = folded.popover_box(label, icon=":material/filter_list:", key=f"{self._prefix}_more")
+        self._are_seen = was_opened
+        with box:
+            yield
         self._are_seen = True
 
     @property

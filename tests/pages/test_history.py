@@ -15,7 +15,17 @@ from core.reports import overview
 from core.syncs import held_runs, one_time, recurring, runs
 from data.engine import write_session
 from data.models import Run, RunFilter, SyncKind
-from tests.pages.dashboard import HISTORY, drawn, flow_figures, open_page, page_buttons, shown, sign_in_as
+from tests.pages.dashboard import (
+    HISTORY,
+    drawn,
+    first_drawn,
+    flow_figures,
+    open_folded,
+    open_page,
+    page_buttons,
+    shown,
+    sign_in_as,
+)
 from tests.stage.home import export
 from tests.stage.sandbox import NEWSLETTER, POWER, SPENDERS, Sandbox
 
@@ -288,6 +298,21 @@ def test_runs_are_filtered_by_destination_and_say_why_they_failed(exported: Brid
 
     assert ids(at) == ["2"]
     assert at.query_params["destination"] == "default"
+
+
+def test_filters_behind_the_button_are_counted_on_it_and_hold_before_it_was_opened(exported: Bridge):
+    export(exported, SPENDERS)
+    with write_session(exported.engine) as session:
+        session.exec(update(Run).where(Run.id == 1).values(destination="removed"))
+
+    at = first_drawn(open_folded(HISTORY, destination="default", period="days", **{"from": "2026-01-01"}))
+
+    assert ids(at) == ["2"]
+    assert [box.proto.popover.label for box in at.get("popover")] == ["More filters (2)", "Saved filters"]
+    assert {field.key for field in (*at.text_input, *at.multiselect, *at.selectbox)} == {
+        "history_text",
+        "history_status",
+    }
 
 
 def test_filters_are_kept_under_a_name_for_whoever_kept_them(exported: Bridge):
