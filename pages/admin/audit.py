@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import streamlit as st
@@ -26,27 +27,30 @@ OUTCOMES = {"All": "", "Done": "done", "Refused": "refused"}
 ANY_TIME = next(iter(PERIODS))
 LINES = Selection("line", key="audit_back", all_rows="All lines", unknown="There is no line {}.")
 PAGER = Pager("audit_page", name="page")
+# Beside each other on a phone as well.
+_TEXT_PX, _WHO_PX = 190, 150
 
 
 def show_filters(bridge: Bridge, person: Actor, filters: Filters) -> AuditFilter:
     """Show the filters and return what they ask for."""
-    who_column, text_column, action_column = st.columns([2, 3, 2])
-    who = filters.text(who_column.text_input, "Who", "who", live="400ms", placeholder="Anyone")
-    text = filters.text(text_column.text_input, "What or whom", "text", live="400ms", placeholder="Anything")
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        text = filters.text(st.text_input, "What or whom", "text", live="400ms", placeholder="Anything", width=_TEXT_PX)
+        who = filters.text(st.text_input, "Who", "who", live="400ms", placeholder="Anyone", width=_WHO_PX)
+        with filters.behind_button("action", "outcome", "period"):
+            more = _more_filters(bridge, person, filters)
+    return replace(more, who=who, text=text)
+
+
+def _more_filters(bridge: Bridge, person: Actor, filters: Filters) -> AuditFilter:
     actions = {EVERYTHING: EVERYTHING} | {name: action_text(name) for name in audit_log.audit_actions(bridge, person)}
-    action = filters.one(action_column.selectbox, "Action", "action", actions, default=EVERYTHING)
-    outcome_column, period_column, _ = st.columns([2, 3, 2])
+    action = filters.one(st.selectbox, "Action", "action", actions, default=EVERYTHING)
     outcome = filters.one(
-        outcome_column.selectbox, "Outcome", "outcome", {name: name for name in OUTCOMES}, default="All",
-        in_address=OUTCOMES,
+        st.selectbox, "Outcome", "outcome", {name: name for name in OUTCOMES}, default="All", in_address=OUTCOMES,
     )  # fmt: skip
     period = filters.one(
-        period_column.selectbox, "Time", "period", {name: name for name in PERIODS}, default=ANY_TIME,
-        in_address=IN_ADDRESS,
+        st.selectbox, "Time", "period", {name: name for name in PERIODS}, default=ANY_TIME, in_address=IN_ADDRESS,
     )  # fmt: skip
     return AuditFilter(
-        who=who,
-        text=text,
         action="" if action == EVERYTHING else action,
         outcome=OUTCOMES[outcome],
         since=since(period, bridge.clock.now()),
