@@ -139,7 +139,7 @@ def _show_table(runs: list[Run], now: datetime) -> None:
             "Members": st.column_config.NumberColumn(format="localized", width=72),
             **tables.texts(
                 rows,
-                **{"Cause": 156, "Destination": 120, "Change": 110, "Queued": 104, "Run": 70, "Started by": 150},
+                **{"Cause": 156, "Destination": 120, "Change": 110, "Queued": 112, "Run": 70, "Started by": 190},
             ),
         },
     )
@@ -158,6 +158,7 @@ def table_row(run: Run, states: list[str], now: datetime) -> dict[str, object]:
         "Run": str(run.id),
         "Started by": run_status.started_by(run),
         "Took": run_status.took(run),
+        "Started": run_status.TRIGGERS.get(run.trigger, run.trigger),
     }
 
 

@@ -350,10 +350,10 @@ def change_short(run: Run) -> str:
 
 
 def started_by(run: Run) -> str:
-    """Format who started a run: the schedule, or a person, and how if not in the browser."""
+    """Return who started a run: the schedule, or a person, who may have rolled the group back by it."""
     if run.trigger == "schedule":
         return "Schedule"
-    return run.actor if run.trigger == "manual" else f"{run.actor}, {TRIGGERS.get(run.trigger, run.trigger).lower()}"
+    return f"{run.actor}, {TRIGGERS['undo'].lower()}" if run.trigger == "undo" else run.actor
 
 
 def change_words(run: Run) -> tuple[str, str]:
