@@ -21,7 +21,7 @@ from core.syncs.listing import SyncView
 from data.models import MIXPANEL_SIDE, Connection, Schedule, Sync
 from pages.export import sync_table
 from pages.parts.actions import confirm_buttons, perform, show_errors
-from pages.parts.formatting import clock, escape_markdown, number, pluralize, timing_phrase, zone
+from pages.parts.formatting import clock, escape_markdown, number, pluralize, timing_phrase, whole, zone
 from pages.shell import page_frame, resources
 
 PLACE = "syncs"
@@ -92,9 +92,10 @@ def _ids(views: Sequence[SyncView]) -> list[int]:
 @page_frame.dialog(_DIALOG, "Pause these syncs?", icon="pause")
 def _ask_to_pause(bridge: Bridge, person: Actor, views: Sequence[SyncView]) -> None:
     _name_syncs(views)
-    st.markdown("Their groups stay as they are and are no longer updated. Their queued runs are cancelled.")
     if has_end := st.checkbox("Resume them by themselves", key="syncs_many_ends"):
         _end_fields("syncs_many")
+    resumed = " A worker resumes the syncs then, and a first run of each is due at that moment." if has_end else ""
+    st.markdown(f"Their groups stay as they are and are no longer updated. Their queued runs are cancelled.{resumed}")
 
     def pause() -> int:
         until = _read_end("syncs_many") if has_end else None
@@ -133,17 +134,19 @@ def _confirm_many(label: str, action: Callable[[], int], done: str) -> None:
             sync_table.clear_selection()
         return changed
 
-    confirm_buttons(label, key="syncs_many", icon=":material/check:", action=perform_it, stays_after_failure=True)
+    confirm_buttons(
+        label, key="syncs_many", icon=":material/check:", action=perform_it, stays_after_failure=True, is_at_right=True
+    )
     page_frame.show_answer(_IN_DIALOG)
 
 
 @page_frame.dialog(_DIALOG, "Pause this sync until", icon="snooze")
 def _ask_until_when(bridge: Bridge, person: Actor, view: SyncView) -> None:
-    st.markdown(
-        f"**{escape_markdown(view.group.name)}** at {escape_markdown(view.destination)} is not updated until then. A "
-        "worker resumes the sync, and its first run is due at that moment."
-    )
     _end_fields("syncs_until")
+    st.markdown(
+        f"**{escape_markdown(view.group.name)}** at {escape_markdown(view.destination)} is not updated until then.\n\n"
+        "A worker resumes the sync, and its first run is due at that moment."
+    )
 
     def pause() -> Sync | None:
         until = _read_end("syncs_until")
@@ -155,7 +158,9 @@ def _ask_until_when(bridge: Bridge, person: Actor, view: SyncView) -> None:
             failed_at=_IN_DIALOG,
         )
 
-    confirm_buttons("Pause", key="syncs_until", icon=":material/snooze:", action=pause, stays_after_failure=True)
+    confirm_buttons(
+        "Pause", key="syncs_until", icon=":material/snooze:", action=pause, stays_after_failure=True, is_at_right=True
+    )
     page_frame.show_answer(_IN_DIALOG)
 
 
@@ -165,7 +170,10 @@ def _end_key(prefix: str) -> str:
 
 
 def _end_fields(prefix: str) -> None:
-    """Ask for the end of a pause, on the reader's clocks: next Monday at 08:00 to begin with."""
+    """Ask for the end of a pause, on the reader's clocks: next Monday at 08:00 to begin with.
+
+    What the dialog says stands below these fields, and its buttons at the right: the calendar lies over neither button.
+    """
     here = zone()
     today = resources.now().astimezone(here).date()
     monday = today + timedelta(days=7 - today.weekday())
@@ -173,6 +181,15 @@ def _end_fields(prefix: str) -> None:
     left.date_input("Day", monday, min_value=today, key=f"{prefix}_day")
     right.time_input(f"Time ({escape_markdown(here.key)})", time(8), key=f"{prefix}_time")
     page_frame.show_answer(_end_key(prefix))
+    if all(f"{prefix}_{name}" in st.session_state and st.session_state[f"{prefix}_{name}"] for name in ("day", "time")):
+        st.caption(_end_text(_read_end(prefix)))
+
+
+def _end_text(end: datetime) -> str:
+    local, now = end.astimezone(zone()), resources.now()
+    if end <= now:
+        return "That time has passed."
+    return f"That is {local:%A, %-d %B %Y, %H\\:%M} ({escape_markdown(zone().key)}), in {whole(end - now)}."
 
 
 def _read_end(prefix: str) -> datetime:

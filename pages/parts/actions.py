@@ -94,14 +94,15 @@ def confirm_buttons(
     action: Callable[[], Any],
     cancel: str = "Cancel",
     stays_after_failure: bool = False,
+    is_at_right: bool = False,
 ) -> None:
     """Show the two buttons of a `page_frame.dialog`: one does what it describes, and either closes it.
 
     Where something is entered it `stays_after_failure`, of which the action returns None as `perform` does: what is
-    wrong stands beside what was entered.
+    wrong stands beside what was entered. They are `is_at_right` where something opens above the left side.
     """
     act = _save_and_close if stays_after_failure else _act_and_close
-    with st.container(horizontal=True):
+    with st.container(horizontal=True, horizontal_alignment="right" if is_at_right else "left"):
         st.button(label, key=f"{key}_yes", type="primary", icon=icon, on_click=act, args=(action,))
         st.button(cancel, key=f"{key}_no", on_click=page_frame.close_dialog)
 

@@ -184,7 +184,7 @@ def age(at: datetime | None, *, now: datetime | None = None) -> str:
         return "just now"
     if passed > timedelta(days=30):
         return date(at)
-    return f"{_whole(passed)} ago"
+    return f"{whole(passed)} ago"
 
 
 def duration(seconds: float) -> str:
@@ -204,7 +204,8 @@ def _now() -> datetime:
     return resources.now()
 
 
-def _whole(passed: timedelta) -> str:
+def whole(passed: timedelta) -> str:
+    """Format a length of time in the largest unit that it fills: 2 days."""
     seconds = int(passed.total_seconds())
     for unit, size in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
         if seconds >= size:

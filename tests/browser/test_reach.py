@@ -329,6 +329,29 @@ def test_the_form_of_a_recurring_sync_is_in_sight_and_no_list_lies_over_its_butt
         page.keyboard.press("Escape")
 
 
+@LONG
+def test_no_calendar_lies_over_the_buttons_of_its_dialog(everything: Everything, used: dict[str, str], page: Page):
+    sync = everything.recurring_sync_id(POWER)
+    for width in (WIDE, PHONE):
+        page.set_viewport_size({"width": width, "height": 900})
+        go(page, f"{everything.url}/syncs?sync={sync}", "Syncs")
+        press(page.get_by_role("button", name="Pause until"))
+        press(page.get_by_role("button", name="Choose date"))
+        calendar = page.get_by_test_id("stDateInputCalendar")
+        expect(calendar).to_be_visible()
+        wait_for_rest(page)
+        # Not by their roles: while the calendar is open, nothing else has one.
+        for button in ("yes", "no"):
+            assert not overlap(calendar, page.locator(f".st-key-syncs_until_{button}")), f"{button} at {width}"
+
+
+def overlap(one: Locator, other: Locator) -> bool:
+    a, b = one.bounding_box(), other.bounding_box()
+    assert a
+    assert b
+    return all(a[at] < b[at] + b[size] and b[at] < a[at] + a[size] for at, size in (("x", "width"), ("y", "height")))
+
+
 Opened = Callable[[Page], object]
 
 

@@ -508,6 +508,7 @@ def test_an_end_of_a_pause_that_cannot_be_is_said_in_the_dialog_which_stays(prac
     drawn(at.button(key="syncs_until_yes").click().run())
 
     assert "is more than a year away" in shown(at)
+    assert "That is Saturday, 1 January 2028, 08:00 (UTC)" in shown(at).replace("\\", "")
     assert at.date_input(key="syncs_until_day").value == date(2028, 1, 1)
     assert listing.get_sync(practising, LOCAL, sync_id).sync.state == SyncState.ACTIVE
 
