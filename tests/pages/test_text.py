@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from data.models import Run, Sync, SyncKind
-from pages.parts import run_log
+from pages.parts import causes, run_log, tables
 from pages.parts.formatting import (
     age,
     clock,
@@ -144,3 +144,20 @@ def test_days_keep_their_capital_within_a_sentence():
 
     assert timing_phrase(at_set_times) == "Mondays and Thursdays at 09:00 UTC"
     assert timing_phrase(every_hour) == "every hour"
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("mixpanel_odd_cohort", "Cohort cannot be used"),
+        ("mixpanel_forbidden", "Mixpanel refused access"),
+        ("apptimize_unreadable_answer", "Destination not understood"),
+        ("not_connected", "Not connected any more"),
+        ("of_a_later_version", "What happened"),
+    ],
+)
+def test_the_cause_of_a_run_is_said_in_so_few_words_that_its_column_holds_them(code: str, words: str):
+    said = causes.of_run(Run(status="failed", error_code=code, error_message="What happened. And more."))
+
+    assert said == words
+    assert tables.text_px(said) < 180
