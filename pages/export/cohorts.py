@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import streamlit as st
 
 from core.access.roles import Actor, Role
@@ -34,6 +36,7 @@ from pages.parts.selection import Selection
 from pages.shell import gate, page_frame, resources
 
 FAILURE = "cohorts_failure"
+_LISTED = "cohorts_listed"
 # The parameter of the address that names the project of a cohort: several may have one of its number.
 PROJECT = "project"
 COHORTS = Selection(
@@ -48,10 +51,14 @@ COHORTS = Selection(
 def load(bridge: Bridge, person: Actor, mixpanel: str) -> list[Cohort]:
     """Return the cohorts as listed recently, or ask Mixpanel once; a failure is not repeated on every redraw."""
     failure = failure_key(mixpanel)
+    # Not where a page is there already: its form would move down for it, and up again.
+    is_first, spot = not st.session_state.get(_LISTED), st.empty()
     if failure not in st.session_state:
         try:
-            with st.spinner("Asking Mixpanel for the cohorts …"):
-                return cohorts.list_cohorts(bridge, person, mixpanel=mixpanel, refresh=False)
+            with spot, st.spinner("Asking Mixpanel for the cohorts …") if is_first else nullcontext():
+                listed = cohorts.list_cohorts(bridge, person, mixpanel=mixpanel, refresh=False)
+            st.session_state[_LISTED] = True
+            return listed
         except CohortBridgeError as exc:
             st.session_state[failure] = error_text(exc)
     st.error(st.session_state[failure], title="The cohorts could not be read", icon=":material/error:")

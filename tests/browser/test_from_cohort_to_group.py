@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
+from sqlalchemy import text
 
 from tests.browser.stage import EXPORT_MS, Everything, go, picture, press, press_in_row, settled, wait_for_rest
 from tests.stage.sandbox import TRIAL
@@ -65,6 +66,10 @@ def test_the_form_stands_still_while_a_preview_is_made_that_is_then_exported(
     go(page, f"{everything.url}/cohorts?cohort={TRIAL}", "Cohorts")
     wait_for_rest(page)
     page.evaluate(_NOTE_PLACES)
+    # The next drawing asks for the cohorts again, which takes its time.
+    with everything.database() as database:
+        database.execute(text("UPDATE cohort_list SET read_at = '2026-01-01 00:00:00.000000'"))
+    everything.fault("slow", seconds=1, times=1, target="mixpanel", path="cohorts/list")
 
     press(page.get_by_role("button", name="Preview", exact=True))
     expect(page.get_by_text("The preview is done")).to_be_visible(timeout=EXPORT_MS)
