@@ -151,9 +151,11 @@ def _fields(destinations: list[Connection]) -> Connection:
         )
         if kind == RECURRING:
             # What each of the groups lost so far is not one suggestion for all.
-            sync_settings.schedule_fields(
+            first_runs = sync_settings.schedule_fields(
                 _PREFIX, _ROW, suggestion=ShrinkSuggestion(LEAST_SUGGESTED), why="The same for each of the groups."
             )
+            if first_runs:
+                st.caption(first_runs)
         st.caption("Each group keeps its name; a new one is named after its cohort.")
     return destination
 

@@ -29,18 +29,22 @@ _LIMIT_PX = 185
 _SAVED, _MATCHED = "syncs_settings", "syncs_matching"
 
 
-def schedule_fields(prefix: str, row_id: int, *, suggestion: ShrinkSuggestion, why: str = "") -> None:
+def schedule_fields(prefix: str, row_id: int, *, suggestion: ShrinkSuggestion, why: str = "") -> str:
     """Show the fields for the times and the shrink limit of a new sync; `read_schedule` returns what they hold.
 
-    `why` stands in place of what is said of the suggestion.
+    `why` stands in place of what is said of the suggestion. Returns when the first runs of set times would be, which is
+    to stand beside the button: below the fields it would push that out of a window.
     """
-    # Beside each other the form fits into a window; where that is narrow, no list opens just above the button.
-    left, right = st.columns(2)
+    # Beside each other the form fits into a window; where that is narrow, no list opens just above the button. The days
+    # of a week take more room than there is in half of it.
+    (left, right), below = st.columns(2), st.container()
     with left:
         timing_fields.show_interval(prefix, row_id, INTERVALS[0])
-        timing_fields.show_times(prefix, row_id, INTERVALS[0], is_new=True)
+        times = timing_fields.show_times(prefix, row_id, INTERVALS[0], days_in=below)
     with right:
         shrink_fields(prefix, row_id, max_shrink=None, has_limit=True, suggestion=suggestion, why=why)
+    # The first run of a new sync does not wait for its times.
+    return f"The first run starts at once. {times}" if times else ""
 
 
 def shrink_fields(
@@ -121,7 +125,8 @@ def _settings_fields(bridge: Bridge, person: Actor, view: SyncView) -> None:
             timing_fields.show_interval("syncs", sync_id, timing)
         with right:
             _tags_field(view)
-        timing_fields.show_times("syncs", sync_id, timing)
+        if times := timing_fields.show_times("syncs", sync_id, timing):
+            st.caption(times)
         shrink_fields(
             "syncs",
             sync_id,

@@ -27,6 +27,7 @@ _DAY_NAMES = {number: day[:3] for number, day in enumerate(DAYS)}
 _USUAL_TIMES, _USUAL_CRON = ["08:00"], "0 8 * * 1-5"
 _OFFERED = [f"{hour:02}:{minute:02}" for hour in range(24) for minute in (0, 30)]
 _SHOWN_TIMES = 3
+_FIELD_PX = 190
 # The fields that errors about set times name.
 _FIELDS = {"Days": "days", "Times": "times", schedules.FIELD: "times", cron.FIELD: "cron", zones.FIELD: "zone"}
 
@@ -60,16 +61,18 @@ def show_interval(prefix: str, row_id: int, timing: Timing) -> None:
     page_frame.show_answer(key)
 
 
-def show_times(prefix: str, row_id: int, timing: Timing, *, is_new: bool = False) -> None:
-    """Show the fields for set times where those are chosen, and below them when the first runs would be.
+def show_times(prefix: str, row_id: int, timing: Timing, *, days_in: DeltaGenerator | None = None) -> str:
+    """Show the fields for set times where those are chosen, days elsewhere on request; return the next times, in words.
 
-    The first run of a new sync does not wait for its times.
+    What is wrong with them stands at its field, and nothing is returned.
     """
     start, choice = _start(timing), st.session_state[_key(prefix, "every", row_id)]
     if choice not in (AT_SET_TIMES, CRON):
-        return
+        return ""
     spots = dict[str, DeltaGenerator]()
-    left, right = st.columns(2)
+    # Below each other where half of them would not hold a time of day.
+    with st.container(horizontal=True):
+        left, right = st.container(width=_FIELD_PX), st.container(width=_FIELD_PX)
     if choice == AT_SET_TIMES:
         offer(_key(prefix, "times", row_id), list(start.times))
         left.multiselect(
@@ -95,15 +98,16 @@ def show_times(prefix: str, row_id: int, timing: Timing, *, is_new: bool = False
     # Below the lists, so that none of these lies over the button of the form.
     if choice == AT_SET_TIMES:
         offer(_key(prefix, "days", row_id), start.days)
-        st.pills(
+        days = days_in or st.container()
+        days.pills(
             "Days",
             list(_DAY_NAMES),
             selection_mode="multi",
             format_func=_DAY_NAMES.__getitem__,
             key=_key(prefix, "days", row_id),
         )
-        spots["days"] = st.empty()
-    _show_next(prefix, row_id, spots, "The first run starts at once. " if is_new else "")
+        spots["days"] = days.empty()
+    return _next_times(prefix, row_id, spots)
 
 
 def read(prefix: str, row_id: int) -> Timing:
@@ -160,8 +164,8 @@ def _time(text: str) -> time:
         raise SettingsError(f"Times: “{text[:20]}” is not a time of day.", advice="Write it as 07:45.") from None
 
 
-def _show_next(prefix: str, row_id: int, spots: dict[str, DeltaGenerator], before: str) -> None:
-    """Show the first times of what is entered, in its zone and, where that is another, as the reader's clocks do.
+def _next_times(prefix: str, row_id: int, spots: dict[str, DeltaGenerator]) -> str:
+    """Format the first times of what is entered, in its zone and, where that is another, as the reader's clocks do.
 
     What is wrong with it stands at its field, whether it was tried to save it or not, until it is right.
     """
@@ -174,11 +178,11 @@ def _show_next(prefix: str, row_id: int, spots: dict[str, DeltaGenerator], befor
         spot = spots.get(field, next(iter(spots.values())))
         show = spot.error if page_frame.has_failed(_key(prefix, field, row_id)) else spot.warning
         show(error_text(exc), icon=":material/schedule:")
-        return
-    text = f"{before}Next: {_listed(slots, ZoneInfo(schedule.zone))} ({escape_markdown(schedule.zone)})."
+        return ""
+    text = f"Next: {_listed(slots, ZoneInfo(schedule.zone))} ({escape_markdown(schedule.zone)})."
     if _listed(slots, zone()) != _listed(slots, ZoneInfo(schedule.zone)):
         text += f" For you: {_listed(slots, zone())} ({escape_markdown(zone().key)})."
-    st.caption(text)
+    return text
 
 
 def _listed(slots: list[datetime], place: ZoneInfo) -> str:
