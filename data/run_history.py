@@ -48,7 +48,7 @@ def latest_of_syncs(engine: Engine, sync_ids: Sequence[int], *, limit: int) -> d
     )
     marks: dict[int, list[RunMark]] = {}
     with read_session(engine) as session:
-        for sync_id, run_id, status, step in session.exec(query).all():
+        for sync_id, run_id, status, step in session.connection().execute(query):
             if run_id is not None:
                 marks.setdefault(sync_id, []).append(RunMark(run_id, status, step))
     return marks

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
-from urllib.parse import quote
 
 # As high as a cell of a list draws a picture, which is neither enlarged nor cut then; bars end a little above.
 _HEIGHT, _GROUND = 27, 24
@@ -32,12 +32,13 @@ def picture(bars: Iterable[Bar], *, width: int, ticks: Sequence[float] = ()) -> 
     if lines:
         drawn += f"<path stroke='#8b95a7' stroke-opacity='.55' d='{lines}'/>"
     size = f"width='{width}' height='{_HEIGHT}' viewBox='0 0 {width} {_HEIGHT}'"
-    return "data:image/svg+xml," + quote(f"<svg xmlns='http://www.w3.org/2000/svg' {size}>{drawn}</svg>", safe=_SAFE)
+    return "data:image/svg+xml," + f"<svg xmlns='http://www.w3.org/2000/svg' {size}>{drawn}</svg>".translate(_ESCAPED)
 
 
-# What needs no escape in such an address, which would be three times as long otherwise.
-_SAFE = " '=/:.,()"
+# All of what pictures are written with that an address has to escape.
+_ESCAPED = {ord(each): f"%{ord(each):02X}" for each in "<>#%"}
 
 
+@lru_cache(maxsize=4096)
 def _short(value: float) -> str:
     return f"{value:.1f}".removesuffix(".0")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import streamlit as st
@@ -33,10 +33,15 @@ def column() -> Any:
 
 def strip(marks: Sequence[RunMark]) -> str:
     """Return a strip as the address of a picture: what did not succeed is higher, for those who see no colors."""
+    return _strip(tuple(mark.status for mark in marks))
+
+
+@lru_cache(maxsize=2048)  # the syncs of a list have had much the same runs, and each drawing has them again
+def _strip(states: tuple[str, ...]) -> str:
     bars = list[Bar]()
-    for place, mark in enumerate(marks, start=IN_A_ROW - len(marks)):
-        height = _LOW if mark.status == RunStatus.SUCCEEDED else _HIGH
-        bars.append(Bar(place * _CELL, _CELL - _GAP, height, _color(mark.status)))
+    for place, status in enumerate(states, start=IN_A_ROW - len(states)):
+        height = _LOW if status == RunStatus.SUCCEEDED else _HIGH
+        bars.append(Bar(place * _CELL, _CELL - _GAP, height, _color(status)))
     return picture(bars, width=IN_A_ROW * _CELL)
 
 
@@ -44,7 +49,9 @@ def words(marks: Sequence[RunMark]) -> str:
     """Say the same in words: `30 succeeded`, `27 of 30 succeeded, 2 failed`."""
     if not marks:
         return "No run yet"
-    counts = Counter(run_status.word_of(mark.status, mark.step) for mark in marks)
+    counts = Counter[str]()
+    for (status, step), count in Counter((mark.status, mark.step) for mark in marks).items():
+        counts[run_status.word_of(status, step)] += count
     succeeded = counts.pop(run_status.word_of(RunStatus.SUCCEEDED), 0)
     if not counts:
         return f"{number(succeeded)} succeeded"

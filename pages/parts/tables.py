@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Literal
 
 import streamlit as st
@@ -176,6 +176,7 @@ def _fit(texts: Iterable[str], most: int, around: int = _AROUND_PX) -> int:
     return min(max(round(text_px(text)) + around for text in texts), most)
 
 
+@lru_cache(maxsize=16_384)  # a list has much the same texts each time that it is drawn
 def text_px(text: str) -> float:
     """Return how many pixels a text takes in the font of lists."""
     return sum(map(_width_of, text))
