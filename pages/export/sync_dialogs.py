@@ -26,8 +26,9 @@ from pages.shell import page_frame, resources
 
 PLACE = "syncs"
 _DIALOG, _IN_DIALOG = "syncs", "syncs_dialog"
-# So many names are written out where a question names what is affected.
-_NAMED = 8
+# So many names are written out where a question names what is affected, or one of them is chosen.
+_NAMED, _MOST_RADIO = 8, 5
+_COPY_TO = "syncs_clone_to"
 
 GoTo = Callable[[Any], None]
 
@@ -65,8 +66,10 @@ def show(bridge: Bridge, person: Actor, connections: list[Connection], go_to: Go
                 _ask_to_resume(bridge, person, views)
             case Question.PAUSE_UNTIL:
                 _ask_until_when(bridge, person, views[0])
+            case Question.COPY if others := list_others(views[0], connections):
+                _ask_to_copy(bridge, person, views[0], others, go_to)
             case Question.COPY:
-                _ask_to_copy(bridge, person, views[0], list_others(views[0], connections), go_to)
+                page_frame.close_dialog()  # the only other destination was removed elsewhere
             case _:
                 _ask_to_remove(bridge, person, views[0], go_to)
 
@@ -200,20 +203,23 @@ def _read_end(prefix: str) -> datetime:
 
 @page_frame.dialog(_DIALOG, "Copy this sync to another destination", icon="content_copy")
 def _ask_to_copy(bridge: Bridge, person: Actor, view: SyncView, others: list[str], go_to: GoTo) -> None:
-    """Ask where the copy delivers to; all else is as it is here."""
+    """Ask where the copy delivers to, where there is a choice; all else is as it is here."""
+    if len(others) > 1:
+        _choose_destination(others)
     limit = "" if view.sync.max_shrink is None else f", shrink limit {view.sync.max_shrink}%"
     often = timing_phrase(view.sync)
+    place = "the other destination" if len(others) > 1 else escape_markdown(others[0])
     st.markdown(
         f"The cohort **{escape_markdown(view.group.cohort_name)}** is also kept in "
-        f"**{escape_markdown(view.group.name)}** at the other destination: {escape_markdown(often)}{limit}. "
+        f"**{escape_markdown(view.group.name)}** at {place}: {escape_markdown(often)}{limit}. "
         "The first run is due at once."
     )
-    st.selectbox("Destination", others, key="syncs_clone_to")
 
     def copy() -> Sync | None:
+        to = st.session_state[_COPY_TO] if len(others) > 1 else others[0]
         made = perform(
             PLACE,
-            partial(_copy, bridge, person, view, st.session_state["syncs_clone_to"]),
+            partial(_copy, bridge, person, view, to),
             lambda sync: f"This is the copy, sync {sync.id}: its first run is due now.",
             failed_at=_IN_DIALOG,
         )
@@ -223,9 +229,22 @@ def _ask_to_copy(bridge: Bridge, person: Actor, view: SyncView, others: list[str
         return made
 
     confirm_buttons(
-        "Copy sync", key="syncs_clone", icon=":material/content_copy:", action=copy, stays_after_failure=True
+        "Copy sync",
+        key="syncs_clone",
+        icon=":material/content_copy:",
+        action=copy,
+        stays_after_failure=True,
+        is_at_right=True,
     )
     page_frame.show_answer(_IN_DIALOG)
+
+
+def _choose_destination(places: list[str]) -> None:
+    """Show the choice of a destination: a few of them side by side, many as a list, which opens beside the buttons."""
+    if len(places) <= _MOST_RADIO:
+        st.radio("Destination", places, format_func=escape_markdown, key=_COPY_TO)
+    else:
+        st.columns(2)[0].selectbox("Destination", places, key=_COPY_TO)
 
 
 def _copy(bridge: Bridge, person: Actor, view: SyncView, to: str) -> Sync:

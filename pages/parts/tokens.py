@@ -24,6 +24,7 @@ _ROLES = {
     Role.ANALYST.label: "Also queues runs.",
 }
 _DAYS = {"30 days": 30, "90 days": 90, "One year": 365, "No end": None}
+_USUAL_DAYS = "One year"
 
 
 def show(bridge: Bridge, person: Actor) -> None:
@@ -107,8 +108,7 @@ def _ask_for_token(bridge: Bridge, person: Actor, asked: dict[str, Any]) -> None
     with st.form("tokens_form", border=False):
         st.text_input("Name", key="tokens_name", max_chars=tokens.LONGEST_NAME, placeholder="airflow")
         page_frame.show_answer("tokens_name")
-        # The list first: it opens over what stands below it.
-        st.selectbox("Expires after", list(_DAYS), index=2, key="tokens_days")
+        st.pills("Expires after", list(_DAYS), default=_USUAL_DAYS, required=True, key="tokens_days")
         st.radio("Role", list(_ROLES), captions=list(_ROLES.values()), key="tokens_role", format_func=str.capitalize)
         if person.person_id is not None:
             st.caption("It stops as well when you are no admin any more: you have seen it.")

@@ -460,13 +460,18 @@ def test_a_copy_asks_for_the_destination_and_names_what_is_copied(practising: Br
 
     drawn(at.button(key="syncs_clone").click().run())
 
-    assert "at the other destination: every 30 minutes, shrink limit 10%" in shown(at)
-    assert at.selectbox(key="syncs_clone_to").options == ["csv"]
+    assert "at csv: every 30 minutes, shrink limit 10%" in shown(at)
+    destinations.connect_csv(practising, LOCAL, folder=str(tmp_path / "others"), name="others")
+    drawn(at.run())
+    assert at.radio(key="syncs_clone_to").options == ["csv", "others"]
+    at.radio(key="syncs_clone_to").set_value("others")
+    drawn(at.button(key="syncs_clone_yes").click().run())
+    assert [view.destination for view in listing.list_syncs(practising, LOCAL)] == ["default", "others"]
 
 
 @few(1)
 @pytest.mark.parametrize(
-    ("button", "field"), [("syncs_until", "date_input"), ("syncs_clone", "selectbox"), ("syncs_remove", "")]
+    ("button", "field"), [("syncs_until", "date_input"), ("syncs_clone", ""), ("syncs_remove", "")]
 )
 def test_a_question_about_a_sync_stays_while_the_page_is_drawn_again(
     practising: Bridge, tmp_path: Path, button: str, field: str

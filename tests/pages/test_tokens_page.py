@@ -22,7 +22,7 @@ def test_a_token_is_made_and_shown_once(practising: Bridge):
     drawn(at.button(key="tokens_make").click().run())
     at.text_input(key="tokens_name").set_value("airflow")
     at.radio(key="tokens_role").set_value("analyst")
-    at.selectbox(key="tokens_days").set_value("90 days")
+    at.pills(key="tokens_days").set_value("90 days")
     drawn(at.button(key="tokens_make_yes").click().run())
 
     (text,) = [block.value for block in at.code]
