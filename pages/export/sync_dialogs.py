@@ -104,7 +104,7 @@ def _ask_to_pause(bridge: Bridge, person: Actor, views: Sequence[SyncView]) -> N
         until = _read_end("syncs_many") if has_end else None
         return recurring.pause_syncs(bridge, person, _ids(views), until=until)
 
-    _confirm_many(f"Pause {pluralize(len(views), 'sync')}", pause, "paused")
+    _confirm_many(f"Pause {number(len(views))}", pause, "paused")
 
 
 @page_frame.dialog(_DIALOG, "Resume these syncs?", icon="play_arrow")
@@ -112,7 +112,7 @@ def _ask_to_resume(bridge: Bridge, person: Actor, views: Sequence[SyncView]) -> 
     _name_syncs(views)
     st.markdown("Each runs now, and then again at its interval or set times.")
     resume = partial(recurring.resume_syncs, bridge, person, _ids(views))
-    _confirm_many(f"Resume {pluralize(len(views), 'sync')}", resume, "resumed")
+    _confirm_many(f"Resume {number(len(views))}", resume, "resumed")
 
 
 def _name_syncs(views: Sequence[SyncView]) -> None:
