@@ -41,12 +41,14 @@ def test_a_newcomer_gets_from_the_first_page_to_a_group(everything: Everything, 
     expect(group.locator("body")).to_contain_text(members[1])
 
 
-# Notes every place in which the buttons and the first field of the form were drawn, however shortly.
+# Notes every place in which the buttons and the first field of the form were seen, however shortly: what follows an
+# element whose script is still being loaded is hidden, since it moves.
 _NOTE_PLACES = """() => {
     const main = document.querySelector("[data-testid=stMain]"), places = window.places = {};
     const look = () => {
         for (const name of ["group", "start", "preview"]) {
             const each = document.querySelector(`[class*=st-key-cohorts_${name}_]`);
+            if (each && !each.checkVisibility({ visibilityProperty: true })) continue;
             const top = each && Math.round(each.getBoundingClientRect().top + main.scrollTop);
             (places[name] ??= new Set()).add(top);
         }
