@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
 from core.connections.lookup import choose_mixpanel
-from core.errors import NotConnected, NotFound
+from core.errors import CohortBridgeError, NotConnected, NotFound
 from core.export.job import find_connections
 from core.syncs.cohorts import known_cohort
 from core.syncs.one_time import queue_export
@@ -17,6 +20,31 @@ from data.models import Run, SyncKind, SyncState
 from data.run_queue import RunRequest
 from data.runs import RunRows
 from data.syncs import SyncPlace
+
+
+@dataclass(frozen=True)
+class RunsAgain:
+    """What came of several that were to run again: what is queued, and what is refused, by the run that it repeats."""
+
+    queued: dict[int, Run]
+    refused: dict[int, CohortBridgeError]
+
+
+@action(Role.ANALYST)
+def run_each_again(bridge: Bridge, actor: Actor, run_ids: Sequence[int]) -> RunsAgain:
+    """Queue again what each of these runs was to do, as `run_again`: one that is refused stops no other.
+
+    Raises what `run_again` does where each of them is refused.
+    """
+    done = RunsAgain({}, {})
+    for run_id in dict.fromkeys(run_ids):
+        try:
+            done.queued[run_id] = run_again(bridge, actor, run_id)
+        except CohortBridgeError as exc:
+            done.refused[run_id] = exc
+    if done.refused and not done.queued:
+        raise next(iter(done.refused.values()))
+    return done
 
 
 @action(Role.ANALYST)

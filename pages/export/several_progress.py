@@ -10,18 +10,24 @@ import streamlit as st
 
 from core.access.roles import Actor
 from core.bridge import Bridge
-from core.syncs import several
+from core.connections.failures import is_of_connection
+from core.syncs import run_again, several
+from core.syncs.run_again import RunsAgain
 from core.syncs.several import ExportNow
 from data.models import TO_CLAIM, Run, RunStatus
 from pages.export.several import RUNS, SYNCS, read_ids
-from pages.parts import causes, links, run_status, selection, state_chips, tables
+from pages.parts import causes, links, run_status, selection, state_chips, tables, whom_to_ask
 from pages.parts.actions import perform, show_errors
-from pages.parts.formatting import clock, number, pluralize
+from pages.parts.failure_help import TO_RUN_AGAIN
+from pages.parts.formatting import clock, error_text, escape_markdown, message_text, number, pluralize
 from pages.parts.selection import opener
 from pages.shell import gate, page_frame
 
 PLACE = "several"
 _OPENED = "several_progress"
+_FAILED = (RunStatus.FAILED, RunStatus.INTERRUPTED)
+# So many cohorts are named beside the cause that they have in common.
+_NAMED = 8
 _QUEUED = run_status.BADGES[RunStatus.QUEUED].word
 
 
@@ -57,6 +63,7 @@ def _show(bridge: Bridge, person: Actor, run_ids: list[int], sync_ids: list[int]
         done = sum(0.0 if each.run is None else _fraction(each.run) for each in exports)
         st.progress(min(done / max(len(exports), 1), 1.0), text=summary_text(exports))
         _buttons(bridge, person, exports)
+        _show_failures(bridge, person, exports)
         _show_lines(exports)
 
 
@@ -83,8 +90,45 @@ def _buttons(bridge: Bridge, person: Actor, exports: Sequence[ExportNow]) -> Non
             on_click=_cancel,
             args=(bridge, person, tuple(waiting)),
         )
+        if failed := [each.run.id or 0 for each in exports if each.run and each.run.status in TO_RUN_AGAIN]:
+            st.button(
+                f"Run {number(len(failed))} again",
+                key="several_again",
+                icon=":material/replay:",
+                on_click=_run_again,
+                args=(bridge, person, tuple(failed)),
+            )
         st.caption(_hint(exports, waiting), width="content")
     page_frame.show_answer(PLACE)
+
+
+def _run_again(bridge: Bridge, person: Actor, run_ids: Sequence[int]) -> None:
+    """Run again what did not succeed, and have the address name the runs that repeat it."""
+    done = perform(PLACE, partial(run_again.run_each_again, bridge, person, run_ids), _again_text)
+    if done and (asked := read_ids(st.query_params.get(RUNS, ""))):
+        followed = (str(done.queued[each].id if each in done.queued else each) for each in asked)
+        selection.set_param(RUNS, ",".join(followed))
+
+
+def _again_text(done: RunsAgain) -> str:
+    text = f"{pluralize(len(done.queued), 'run')} queued."
+    if done.refused:
+        text += f" {number(len(done.refused))} cannot run again: {error_text(next(iter(done.refused.values())))}"
+    return text
+
+
+def _show_failures(bridge: Bridge, person: Actor, exports: Sequence[ExportNow]) -> None:
+    """Show each cause of failures once, with the cohorts that it kept from their groups, and who can mend it."""
+    failed = [(each.cohort_name, each.run) for each in exports if each.run and each.run.status in _FAILED]
+    names = dict[str, list[str]]()
+    for name, run in failed:
+        names.setdefault(message_text(run.error_message, run.error_advice), []).append(escape_markdown(name))
+    for cause, of in names.items():
+        title = f"{number(len(of))} of {number(len(exports))} failed"
+        more = f" and {number(len(of) - _NAMED)} more" if len(of) > _NAMED else ""
+        st.error(f"{cause}\n\n{', '.join(of[:_NAMED])}{more}", title=title, icon=":material/error:")
+    if any(is_of_connection(run.error_code) for _, run in failed if run.status == RunStatus.FAILED):
+        whom_to_ask.show_way_to_connections(bridge, person)
 
 
 def _hint(exports: Sequence[ExportNow], waiting: Sequence[int]) -> str:
@@ -105,17 +149,19 @@ def _cancelled_text(count: int) -> str:
 
 def _show_lines(exports: Sequence[ExportNow]) -> None:
     states = [state_chips.of_run(each.run) if each.run else [_QUEUED] for each in exports]
+    rows = [_row(each, state) for each, state in zip(exports, states, strict=True)]
     tables.rows_to_open(
-        [_row(each, state) for each, state in zip(exports, states, strict=True)],
+        rows,
         [each.run.id if each.run else None for each in exports],
         key="several_runs",
+        order=tables.filled(rows, "Members", "Detail", "Added", "Removed", "Profiles"),
         label="The exports that were started together",
         go_to=selection.redraw_page_for(_OPENED, opener(links.HISTORY, "run")),
         opens="Cohort",
         opens_width=150,
         columns={
             "State": state_chips.column(states),
-            "Detail": st.column_config.TextColumn(width=230),
+            **tables.texts(rows, Detail=230, Destination=120, Run=70),
             **tables.counts("Profiles", "Members", "Added", "Removed"),
         },
     )

@@ -11,7 +11,7 @@ from core.syncs import held_runs
 from data.models import APPLIED, Run, RunStatus
 from pages.parts import run_status, whom_to_ask
 
-_TO_RUN_AGAIN = (RunStatus.FAILED, RunStatus.INTERRUPTED, RunStatus.CANCELLED)
+TO_RUN_AGAIN = (RunStatus.FAILED, RunStatus.INTERRUPTED, RunStatus.CANCELLED)
 
 
 def show(bridge: Bridge, person: Actor, run: Run, *, key: str, place: str, with_retry: bool = True) -> None:
@@ -20,7 +20,7 @@ def show(bridge: Bridge, person: Actor, run: Run, *, key: str, place: str, with_
     Without `with_retry` the page has a button of its own for that.
     """
     is_done_by_another = held_runs.decided_as(run.status, run.step) == APPLIED
-    if run.status not in _TO_RUN_AGAIN or is_done_by_another:
+    if run.status not in TO_RUN_AGAIN or is_done_by_another:
         return
     is_about_connection = run.status == RunStatus.FAILED and is_of_connection(run.error_code)
     with st.container(horizontal=True, vertical_alignment="center"):

@@ -60,6 +60,30 @@ def test_several_are_started_watched_and_cancelled_together(practising: Bridge, 
     assert at.button(key="several_cancel").disabled
 
 
+def test_what_failed_is_said_once_with_who_mends_it_and_all_of_it_is_run_again_from_there(
+    practising: Bridge, sandbox: Sandbox
+):
+    at = _chosen(POWER, NEWSLETTER)
+    drawn(at.button(key="several_start").click().run())
+    sandbox.fault("unauthorized", target="apptimize")
+    service.once(practising)
+    sandbox.clear_faults()
+
+    drawn(at.run())
+
+    failed = [element.value.replace("\\", "") for element in at.error]
+    assert len(failed) == 1
+    assert "The Apptimize endpoint does not accept the token." in failed[0]
+    assert "Power users, Newsletter readers" in failed[0]
+    assert "2 of 2 failed" in shown(at)
+    assert "Go to Connections" in shown(at)
+    drawn(at.button(key="several_again").click().run())
+    assert at.query_params["exports"] == "3,4"
+    assert "2 runs queued." in shown(at)
+    assert "2 queued" in shown(at)
+    assert not at.error
+
+
 def test_what_waits_is_cancelled_from_there(practising: Bridge):
     at = _chosen(POWER, NEWSLETTER)
     drawn(at.button(key="several_start").click().run())

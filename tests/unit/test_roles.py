@@ -318,6 +318,7 @@ TABLE: dict[str, tuple[Role, str, Call]] = {
     "start_export": (Role.ANALYST, WORKED, lambda on, who: one_time.start_export(on.bridge, who, 8)),
     # What they ask for is queued already; their own tests have what they queue.
     "export_again": (Role.ANALYST, READS, lambda on, who: run_again.export_again(on.bridge, who, 1)),
+    "run_each_again": (Role.ANALYST, READS, lambda on, who: run_again.run_each_again(on.bridge, who, [on.queued])),
     "run_again": (Role.ANALYST, READS, lambda on, who: run_again.run_again(on.bridge, who, on.queued)),
     "undo_to": (Role.ANALYST, ELSEWHERE, lambda on, who: undo.undo_to(on.bridge, who, on.queued)),
     "associate_one": (

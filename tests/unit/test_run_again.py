@@ -130,3 +130,18 @@ def test_what_is_no_longer_connected_is_not_exported_to_or_from_elsewhere(
         run_again.run_again(home, LOCAL, failed(home, run))
 
     assert refused.value.advice == "Export the cohort from Cohorts, to what is connected now."
+
+
+def test_of_several_one_that_is_refused_stops_no_other(home: Bridge):
+    gone, kept = (
+        failed(home, one_time.start_export(home, LOCAL, COHORT, mixpanel=name, to=f"csv-{name}"))
+        for name in ("shop", "news")
+    )
+    change_connection(home, "csv-shop", removed=True)
+
+    done = run_again.run_each_again(home, LOCAL, [gone, kept, kept])
+
+    assert {run_id: run.destination for run_id, run in done.queued.items()} == {kept: "csv-news"}
+    assert list(done.refused) == [gone]
+    with pytest.raises(NotConnected):
+        run_again.run_each_again(home, LOCAL, [gone])
