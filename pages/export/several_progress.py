@@ -56,15 +56,22 @@ def is_open(export: ExportNow) -> bool:
 
 def _show(bridge: Bridge, person: Actor, run_ids: list[int], sync_ids: list[int], was_open: bool) -> None:
     selection.redraw_if_opened(_OPENED)
+    if _is_followed(run_ids):
+        st.rerun()
     with show_errors():
         exports = several.get_exports(bridge, person, run_ids, sync_ids)
-        if was_open and not any(is_open(each) for each in exports):
+        if was_open != any(is_open(each) for each in exports):
             gate.redraw()
         done = sum(0.0 if each.run is None else _fraction(each.run) for each in exports)
         st.progress(min(done / max(len(exports), 1), 1.0), text=summary_text(exports))
         _buttons(bridge, person, exports)
         _show_failures(bridge, person, exports)
         _show_lines(exports)
+
+
+def _is_followed(run_ids: list[int]) -> bool:
+    """Return whether a press has other runs take the place of these: this fragment was drawn with those."""
+    return read_ids(st.query_params.get(RUNS, "")) != run_ids
 
 
 def _fraction(run: Run) -> float:
