@@ -21,7 +21,7 @@ _PAGE_ROWS = 50
 _SHOWN_ROWS = 8
 _ID_PX, _LAST_PX = 272, 434
 _DISTINCT_ID = "Mixpanel distinct id"
-_SINCE, _SINCE_PX = "In the group since", 200
+_SINCE, _SINCE_PX = "In the group since", 188
 _SINCE_HELP = (
     f"As the latest {members_since.LOOKED_THROUGH} changes of the group tell. Of who is in longer, History shows more."
 )
@@ -83,6 +83,11 @@ def _clear(key: str, pager: Pager) -> None:
     pager.to_first_page()
 
 
+def _order(ids: list[str], *, has_since: bool) -> list[str]:
+    """Return the columns in their order: a window of middling width shows no more than one id and since when."""
+    return [ids[0], *([_SINCE] if has_since else []), *ids[1:]]
+
+
 def _show_page(
     page: SearchPage,
     pager: Pager,
@@ -121,6 +126,7 @@ def _show_page(
             label=label,
             go_to=selection.redraw_page_for(key, open_member),
             columns=columns,
+            order=["", *_order([*own, _DISTINCT_ID], has_since=bool(since))],
             button_width=85,
             most_rows=_SHOWN_ROWS,
         )

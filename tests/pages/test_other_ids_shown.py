@@ -86,7 +86,7 @@ def test_a_group_names_the_id_that_its_members_are_known_by(stage: Stage, kind: 
     at = open_page(GROUPS, group=group.id)
 
     is_ours = kind == "ours"
-    assert [name for name in at.dataframe[0].value.columns if name] == [*columns, "In the group since"]
+    assert list(at.dataframe[0].proto.column_order) == ["", columns[0], "In the group since", *columns[1:]]
     assert at.text_input(key="groups_members_search").placeholder == search
     assert ("Apptimize shows it as" in shown(at), "setPilotTargetingId" in shown(at)) == (is_ours, is_ours)
     assert ("this destination knows people by" in shown(at).lower()) is not is_ours

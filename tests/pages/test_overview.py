@@ -168,7 +168,9 @@ def test_what_tells_rows_apart_is_in_sight_in_a_window_of_middling_width(practis
 def test_groups_of_one_name_are_told_apart_in_every_window(exported: Bridge, tmp_path: Path):
     destinations.connect_csv(exported, LOCAL, folder=str(tmp_path), name="archive")
     export(exported, POWER, to="archive")
-    member = open_page(GROUPS, group=1).dataframe[0].value["Apptimize id"].iloc[0]
+    members = open_page(GROUPS, group=1).dataframe[0]
+    member = members.value["Apptimize id"].iloc[0]
+    assert px_up_to("In the group since", members) <= SEEN_PX
 
     for each in (open_page(GROUPS).dataframe[0], open_page(USERS, id=member).dataframe[0]):
         assert [list(states) for states in each.value["State"]][0][0] in ("As delivered", "In the group")
