@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import update
+from sqlalchemy import ColumnElement, update
 from sqlmodel import Session, col, select
 
 from data.engine import Engine, read_session, write_session
@@ -116,6 +116,34 @@ def find_held(engine: Engine, run_id: int) -> Run:
     with read_session(engine) as session:
         run = _get(session, run_id)
         return run if run.status == RunStatus.HELD else _held_in_place_of(session, run)
+
+
+def name_other_of_pair(engine: Engine, run: Run) -> None:
+    """Have a run that let a held one through, or that held one, name the other where versions before did not note it.
+
+    It is known by the order of the group's runs, by who decided, and by the numbers that were looked at.
+    """
+    applied = (col(Run.status) == RunStatus.CANCELLED) & (col(Run.step) == APPLIED)
+    if run.approved and run.approvals and run.held_run_id is None:
+        held = _next_to(engine, run, applied & (col(Run.id) < run.id), col(Run.id).desc())
+        if held and _are_pair(held, run):
+            run.approvals = [*run.approvals[:-1], run.approvals[-1] | {HELD_RUN_ID: held.id}]
+    if run.status == RunStatus.CANCELLED and run.step == APPLIED and run.hold and run.applied_run_id is None:
+        queued = _next_to(engine, run, col(Run.approved) & (col(Run.id) > run.id), col(Run.id))
+        if queued and _are_pair(run, queued):
+            run.hold = run.hold | {APPLIED_RUN_ID: queued.id}
+
+
+def _next_to(engine: Engine, run: Run, which: ColumnElement[bool], order: Any) -> Run | None:
+    with read_session(engine) as session:
+        query = select(Run).where(col(Run.group_id) == run.group_id, which)
+        return session.exec(query.order_by(order).limit(1)).first()
+
+
+def _are_pair(held: Run, queued: Run) -> bool:
+    looked_at = queued.approvals[-1] if queued.approvals else None
+    names_none = held.applied_run_id is None and queued.held_run_id is None
+    return names_none and held.decided_by == queued.actor and held.hold is not None and held.hold == looked_at
 
 
 def _get(session: Session, run_id: int) -> Run:

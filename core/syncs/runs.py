@@ -6,7 +6,7 @@ from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
 from core.errors import NotFound, SettingsError
 from core.export.retention import SNAPSHOTS_KEPT
-from data import run_queue, run_stats, runs
+from data import run_decisions, run_queue, run_stats, runs
 from data.models import UNFINISHED, Run, RunFilter
 
 
@@ -27,6 +27,7 @@ def get_run(bridge: Bridge, actor: Actor, run_id: int) -> Run:
     run = runs.get(bridge.engine, run_id)
     if run is None:
         raise unknown_run(run_id)
+    run_decisions.name_other_of_pair(bridge.engine, run)
     return run
 
 

@@ -351,6 +351,17 @@ def test_why_a_held_run_was_let_through_is_kept_and_shown(practising: Bridge, he
     assert f"Run {queued.id} followed." in shown(applied)
     assert "history_again" not in page_buttons(applied), "that run does it"
     assert f"Follows run {held.id}, which was held. {told}" in shown(open_page(HISTORY, run=queued.id))
+    with write_session(practising.engine) as session:  # as versions before kept them
+        session.get_one(Run, held.id).hold = held.hold
+        looked_at = (queued.approvals or [])[-1]
+        session.get_one(Run, queued.id).approvals = [
+            {name: value for name, value in looked_at.items() if name != "held_run_id"}
+        ]
+    assert f"Run {queued.id} followed." in shown(open_page(HISTORY, run=held.id))
+    assert f"Follows run {held.id}, which was held. {told}" in shown(open_page(HISTORY, run=queued.id))
+    with write_session(practising.engine) as session:
+        session.get_one(Run, queued.id).actor = "ann"
+    assert "followed." not in shown(open_page(HISTORY, run=held.id)), "somebody else let another one through"
     line = audit_log.list_audit(practising, LOCAL)[0]
     assert line.after[f"run {held.id}"]["decision_note"] == "The *campaign* is over"
     assert "Why it was let through" in shown(open_page(AUDIT, line=line.number))
