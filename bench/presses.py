@@ -36,15 +36,13 @@ _TIME_PRESS = f"""([heading, shown]) => {{
     const isDrawn = {IS_DRAWN}, title = () => document.querySelector("[data-testid=stMain] h1")?.innerText.trim();
     const isShown = () => shown ? document.querySelector(shown) : title() === heading;
     window.took = new Promise(done => {{
-        let pressed = 0, begun = false, answered = 0;
+        let pressed = 0, answered = 0;
         const note = event => {{ pressed ||= event.timeStamp; }};
         for (const kind of ["pointerdown", "keydown"]) addEventListener(kind, note, {{capture: true, once: true}});
-        new MutationObserver(() => {{ begun = true; }}).observe(
-            document.querySelector("[data-testid=stApp]"), {{attributeFilter: ["data-test-script-state"]}});
         const look = () => {{
             if (pressed && !answered && isShown())
                 requestAnimationFrame(() => {{ answered ||= performance.now() - pressed; }});
-            if (pressed && begun && isDrawn(heading) && isShown())
+            if (pressed && isDrawn(heading) && isShown())
                 requestAnimationFrame(() => done([answered, performance.now() - pressed]));
             else requestAnimationFrame(look);
         }};
