@@ -9,6 +9,12 @@ MIXPANEL_PREFIXES, DESTINATION_PREFIXES = ("mixpanel_",), ("apptimize_", "receiv
 _CODES = {NotConnected.code, ReceiverShared.code, SecretKeyLost.code, AddressNotAllowed.code}
 
 
+# How those end with which a side says that it has an error of its own, or too much to do: nothing here is wrong.
+_NOT_OURS = "_unavailable"
+
+
 def is_of_connection(code: str | None) -> bool:
     """Return whether the error with this code is about a connection: who it leads to, or what signs in there."""
-    return code is not None and (code in _CODES or code.startswith(MIXPANEL_PREFIXES + DESTINATION_PREFIXES))
+    if code is None or code.endswith(_NOT_OURS):
+        return False
+    return code in _CODES or code.startswith(MIXPANEL_PREFIXES + DESTINATION_PREFIXES)

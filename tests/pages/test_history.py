@@ -153,6 +153,17 @@ def test_a_failed_run_speaks_to_who_looks_at_it(practising: Bridge, sandbox: San
     assert "history_again" not in page_buttons(viewers)
 
 
+def test_an_error_of_the_destination_itself_sends_nobody_to_connections(practising: Bridge, sandbox: Sandbox):
+    sandbox.fault("server_error", target="apptimize")
+    run = export(practising, POWER)
+    assert run.error_code == "apptimize_unavailable"
+
+    assert "Go to Connections" not in shown(open_page(HISTORY, run=run.id))
+    viewers = shown(open_page(HISTORY, user=sign_in_as(practising, Role.VIEWER), run=run.id))
+    assert "An analyst can run it again." in viewers
+    assert "An admin does that" not in viewers
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [
