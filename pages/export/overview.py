@@ -299,7 +299,7 @@ def show_failed_run(bridge: Bridge, person: Actor, run: Run) -> None:
             run_status.link(run)
         with st.container(horizontal=True, vertical_alignment="center"):
             st.markdown(message_text(run.error_message, run.error_advice), width=_CAUSE_PX)
-            if person.role >= Role.ANALYST and run.status == RunStatus.HELD:
+            if run.status == RunStatus.HELD:
                 held_run.buttons(bridge, person, run, place="overview", key=f"overview_{run.id}")
             failure_help.show(bridge, person, run, key=f"overview_again_{run.id}", place="overview")
 

@@ -20,17 +20,18 @@ def held(bridge: Bridge, person: Actor, run: Run, *, place: str, key: str = "") 
     """Show what can be done with a held run; a `key` tells it from another one on the same page."""
     if run.status != RunStatus.HELD or run.dry_run or run.id is None:
         return
-    if person.role < Role.ANALYST:
-        st.caption("An analyst can apply it once, or discard it.")
-        return
     with st.container(horizontal=True, vertical_alignment="center"):
         buttons(bridge, person, run, place=place, key=key or place)
-        st.caption("Applying reads the cohort again, and writes no larger change than this one.", width="content")
+        if person.role >= Role.ANALYST:
+            st.caption("Applying reads the cohort again, and writes no larger change than this one.", width="content")
 
 
 def buttons(bridge: Bridge, person: Actor, run: Run, *, place: str, key: str) -> None:
-    """Show the buttons that apply a held run once, or discard it, as it is drawn here."""
+    """Show the buttons that apply a held run once, or discard it, as it is drawn here, or who may do that."""
     assert run.id is not None
+    if person.role < Role.ANALYST:
+        st.caption("An analyst can apply it once, or discard it.", width="content")
+        return
     st.button(
         "Apply once",
         key=f"{key}_apply",

@@ -250,6 +250,9 @@ def test_a_held_run_is_discarded_where_it_is_told(exported: Bridge, sandbox: San
     assert held.status == RunStatus.HELD
 
     at = open_page(OVERVIEW)
+    viewers = open_page(OVERVIEW, user=sign_in_as(exported, Role.VIEWER))
+    assert "An analyst can apply it once, or discard it." in shown(viewers)
+    assert f"overview_{held.id}_discard" not in page_buttons(viewers)
     drawn(at.button(key=f"overview_{held.id}_discard").click().run())
 
     assert newest_run(exported).status == RunStatus.CANCELLED
