@@ -54,13 +54,14 @@ def show(bridge: Bridge, person: Actor, now: CohortNow) -> Connection | None:
         if kind == RECURRING:
             suggestion = settings.suggest_shrink_limit(bridge, person, now.group_id_at(chosen(now)))
             first_runs = sync_settings.schedule_fields("cohorts", cohort.id, suggestion=suggestion)
-        with st.container(horizontal=True, vertical_alignment="center"):
+        # At the right: the lists of the times open at the left.
+        with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="right"):
             present = now.sync_at(chosen(now))
-            _buttons(bridge, person, now, is_refused=present is not None and kind == RECURRING)
             if present:
                 _explain_present(present, kind)
             elif first_runs:
                 st.caption(first_runs, width=_BESIDE_BUTTONS_PX)
+            _buttons(bridge, person, now, is_refused=present is not None and kind == RECURRING)
     answers.show(bridge, person, PLACE)
     return chosen(now)
 

@@ -221,7 +221,13 @@ def forecast_text(forecast: Forecast, count: int, *, is_recurring: bool, now: da
 def _buttons(bridge: Bridge, person: Actor, ids: list[int], refused: dict[int, str], drawn: _Drawn) -> None:
     left = [each for each in ids if each not in refused]
     what = "sync" if _is_recurring() else "export"
-    with st.container(horizontal=True, vertical_alignment="center"):
+    # At the right: the lists of the times open at the left.
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="right"):
+        if refused:
+            cannot = "1 cohort cannot" if len(refused) == 1 else f"{number(len(refused))} cohorts cannot"
+            st.caption(
+                f"{cannot} be exported so: the causes stand below. All start together, or none.", width="content"
+            )
         st.button(
             f"Start {pluralize(len(ids), what)}",
             key="several_start",
@@ -238,11 +244,6 @@ def _buttons(bridge: Bridge, person: Actor, ids: list[int], refused: dict[int, s
                 icon=":material/playlist_remove:",
                 on_click=_choose,
                 args=(tuple(left),),
-            )
-        if refused:
-            cannot = "1 cohort cannot" if len(refused) == 1 else f"{number(len(refused))} cohorts cannot"
-            st.caption(
-                f"{cannot} be exported so: the causes stand below. All start together, or none.", width="content"
             )
 
 
