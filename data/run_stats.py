@@ -134,27 +134,29 @@ def newest_of_each_sync(engine: Engine, sync_ids: Sequence[int]) -> dict[int, Ru
 
 def sizes(engine: Engine, group_id: int, *, since: datetime, bucket_s: int) -> list[Size]:
     """Return a group's size over time, one row for each `bucket_s` seconds in which a run found or made it so."""
-    ended = (*_WROTE, col(Run.group_id) == group_id, col(Run.finished_at) >= since)
-    last = (
+    of_group = (*_WROTE, col(Run.group_id) == group_id)
+    stretches = (
         select(
             func.max(Run.finished_at).label("at"),
             func.sum(Run.added).label("added"),
             func.sum(Run.removed).label("removed"),
         )
-        .where(*ended)
+        .where(*of_group, col(Run.finished_at) >= since)
         .group_by(_stretch(bucket_s))
-        .subquery()
+        .cte("stretches")
     )
-    query = select_columns(col(Run.id), col(Run.finished_at), col(Run.members), last.c.added, last.c.removed)
-    query = query.where(*ended, col(Run.finished_at) == last.c.at).order_by(col(Run.finished_at), col(Run.id))
+    # The last run of each by its id: by its time SQLite would compare every run with every stretch.
+    last = select(Run.id).where(*of_group, col(Run.finished_at) == stretches.c.at).order_by(col(Run.id).desc())
+    is_last = col(Run.id) == last.limit(1).correlate(stretches).scalar_subquery()
+    columns = col(Run.id), col(Run.finished_at), col(Run.members), stretches.c.added, stretches.c.removed
+    query = select_columns(*columns).select_from(stretches).join(Run, is_last).order_by(col(Run.finished_at))
     with read_session(engine) as session:
         rows = session.connection().execute(query).all()
-    points = {
-        at: Size(at, members, int(added), int(removed), run_id)
+    return [
+        Size(at, members, int(added), int(removed), run_id)
         for run_id, at, members, added, removed in rows
         if run_id is not None and at is not None
-    }
-    return list(points.values())
+    ]
 
 
 def _stretch(seconds: int) -> ColumnElement[Any]:

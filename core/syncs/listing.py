@@ -42,6 +42,12 @@ def list_syncs(
 
 
 @action(Role.VIEWER)
+def list_placed(bridge: Bridge, actor: Actor) -> list[tuple[Sync, Group]]:
+    """List the syncs that were not removed, by id, each with its group, and without what its runs did."""
+    return [(sync, group) for sync, group, _ in syncs.list_with_group(bridge.engine)]
+
+
+@action(Role.VIEWER)
 def get_sync(bridge: Bridge, actor: Actor, sync_id: int) -> SyncView:
     """Return a sync, removed ones too. Raises NotFound."""
     row = syncs.get_with_group(bridge.engine, sync_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -166,7 +167,7 @@ def show_one(bridge: Bridge, person: Actor, group: Group, connections: list[Conn
     """Show one group: its figures, and its members, its size or what two of its runs differ in."""
     assert group.id is not None
     place = next((connection for connection in connections if connection.id == group.destination_id), None)
-    view = feeding_syncs(bridge, person).get(group.id)
+    view = feeding_syncs(bridge, person, of_groups=[group.id]).get(group.id)
     GROUPS.back_button()
     _show_figures(group, place, view, group_states(bridge, person, only=[group.id]).get(group.id))
     show_links(bridge, person, group, place, view)
@@ -330,9 +331,9 @@ def show_comparison(bridge: Bridge, person: Actor, difference: Comparison) -> No
             )
 
 
-def feeding_syncs(bridge: Bridge, person: Actor) -> dict[int, SyncView]:
-    """Return the recurring sync of each group that has one."""
-    views = listing.list_syncs(bridge, person)
+def feeding_syncs(bridge: Bridge, person: Actor, *, of_groups: Sequence[int] | None = None) -> dict[int, SyncView]:
+    """Return the recurring sync of each group that has one, of all or of these."""
+    views = listing.list_syncs(bridge, person, of_groups=of_groups)
     return {view.group.id: view for view in views if view.sync.kind == SyncKind.RECURRING and view.group.id}
 
 

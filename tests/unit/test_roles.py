@@ -139,6 +139,7 @@ TABLE: dict[str, tuple[Role, str, Call]] = {
     "list_runs": (Role.VIEWER, READS, lambda on, who: runs.list_runs(on.bridge, who)),
     "newest_of_cohort": (Role.VIEWER, READS, lambda on, who: runs.newest_of_cohort(on.bridge, who, 7)),
     "list_syncs": (Role.VIEWER, READS, lambda on, who: listing.list_syncs(on.bridge, who)),
+    "list_placed": (Role.VIEWER, READS, lambda on, who: listing.list_placed(on.bridge, who)),
     "get_query_budget": (Role.VIEWER, READS, lambda on, who: cohorts.get_query_budget(on.bridge, who)),
     "save_group_csv": (
         Role.VIEWER,

@@ -10,8 +10,7 @@ import streamlit as st
 from core.access.roles import Actor
 from core.bridge import Bridge
 from core.syncs import groups, listing
-from core.syncs.listing import SyncView
-from data.models import MIXPANEL_SIDE, Connection, Group, SyncKind
+from data.models import MIXPANEL_SIDE, Connection, Group, Sync, SyncKind
 from pages.parts.formatting import escape_markdown, number, pluralize
 
 _MOST_NAMES = 8
@@ -27,19 +26,19 @@ class Affected:
 
 def find_affected(bridge: Bridge, person: Actor, connections: Iterable[Connection]) -> dict[int, Affected]:
     """Return what depends on each connection, by its id."""
-    delivered, views = groups.list_groups(bridge, person), listing.list_syncs(bridge, person)
-    return {connection.id or 0: _affected(connection, delivered, views) for connection in connections}
+    delivered, placed = groups.list_groups(bridge, person), listing.list_placed(bridge, person)
+    return {connection.id or 0: _affected(connection, delivered, placed) for connection in connections}
 
 
-def _affected(connection: Connection, delivered: list[Group], views: list[SyncView]) -> Affected:
+def _affected(connection: Connection, delivered: list[Group], placed: list[tuple[Sync, Group]]) -> Affected:
     if connection.side == MIXPANEL_SIDE:
-        own = [view for view in views if view.sync.mixpanel_id == connection.id]
-        fed = {view.group.id for view in own}
+        own = [(sync, group) for sync, group in placed if sync.mixpanel_id == connection.id]
+        fed = {group.id for _, group in own}
         names = [group.name for group in delivered if group.id in fed]
     else:
-        own = [view for view in views if view.group.destination_id == connection.id]
+        own = [(sync, group) for sync, group in placed if group.destination_id == connection.id]
         names = [group.name for group in delivered if group.destination_id == connection.id]
-    return Affected(names, sum(view.sync.kind == SyncKind.RECURRING for view in own))
+    return Affected(names, sum(sync.kind == SyncKind.RECURRING for sync, _ in own))
 
 
 # What becomes of groups whose destination is replaced.
