@@ -32,7 +32,7 @@ def filtered(syncs: list[Freshness], filters: Filters) -> list[Freshness]:
         state = filters.one(
             st.segmented_control, "State", "state",
             {name: in_gray(f"{name} ({number(count)})") for name, count in counts.items()},
-            default=ALL, in_address={name: name.lower() for name in _STATES}, required=True,
+            default=ALL, in_address={name: name.lower() for name in _STATES}, required=True, wrap=True,
         )  # fmt: skip
         text = filters.text(
             st.text_input, "Search", "search", live="400ms", width=220, placeholder="Group, cohort or destination"
