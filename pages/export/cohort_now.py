@@ -10,7 +10,7 @@ from core.reports.group_state import GroupNow, group_states
 from core.syncs import groups, listing, runs
 from core.syncs.listing import SyncView
 from core.vendors.mixpanel_answers import Cohort
-from data.models import MIXPANEL_SIDE, Connection, Group, Run, SyncKind
+from data.models import MIXPANEL_SIDE, Connection, Group, Run, RunFilter, SyncKind
 from pages.export.export_settings import ExportNames
 
 
@@ -43,7 +43,7 @@ class CohortNow:
     groups: list[Group]
     """All groups that it has, those too that were never delivered."""
     newest_run_id: int | None
-    """The newest run of a cohort of this number, which another project may have too."""
+    """The newest run of a cohort of this number, which another project may have too, whichever of them ended last."""
 
     @property
     def export_names(self) -> ExportNames:
@@ -96,6 +96,8 @@ def load(
     """Load what is known of a cohort of a project."""
     own = groups.list_of_cohort(bridge, person, cohort.id, project_id=project.project_id)
     ids = [group.id for group in own if group.id is not None]
+    # Before the others: a run that begins meanwhile is newer than this, and has the page drawn again.
+    newest = runs.list_runs(bridge, person, RunFilter(cohort_id=cohort.id), limit=1)
     active, ended = runs.active_runs(bridge, person, cohort.id), runs.newest_of_cohort(bridge, person, cohort.id)
     return CohortNow(
         cohort=cohort,
@@ -108,5 +110,5 @@ def load(
         active=[run for run in active if run.group_id in ids],
         ended=[run for run in ended if run.group_id in ids],
         groups=own,
-        newest_run_id=max((run.id for run in (*active, *ended) if run.id), default=None),
+        newest_run_id=newest[0].id if newest else None,
     )

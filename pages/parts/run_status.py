@@ -241,7 +241,10 @@ def _show_progress(bridge: Bridge, person: Actor, run: Run, log: RunLog | None) 
 
 @st.fragment(run_every="2s")
 def watch(bridge: Bridge, person: Actor, of: RunFilter, seen: int | None) -> None:
-    """Draw the whole page again as soon as there is a newer run than the one that it shows, started by anyone."""
+    """Draw the whole page again as soon as there is a newer run than the one that was `seen`, started by anyone.
+
+    What was seen is the newest by its number: one that ended last need not be, and would have the page drawn for ever.
+    """
     try:
         newest = runs.list_runs(bridge, person, of, limit=1)
     except CohortBridgeError:

@@ -173,6 +173,20 @@ def test_the_form_stays_and_waits_while_a_run_is_on_its_way(practising: Bridge):
     assert buttons.index(f"run_cancel_{run.id}") >= len(before)
 
 
+def test_the_newest_run_may_have_ended_before_an_older_one(practising: Bridge):
+    export(practising, POWER)
+    one_time.start_export(practising, LOCAL, POWER)
+    runs.cancel_run(practising, LOCAL, newest_run(practising).id or 0)
+    with write_session(practising.engine) as session:
+        older = session.get_one(Run, 1)
+        older.finished_at = practising.clock.now() + timedelta(seconds=1)
+        session.add(older)
+
+    at = open_page(COHORTS, cohort=POWER)
+
+    assert "The group equals its cohort" in shown(at)
+
+
 def test_a_group_of_its_own_name_gives_it_to_no_other_destination(practising: Bridge):
     connect_csv(practising, LOCAL, folder=str(practising.settings.csv_folder))
     one_time.start_export(practising, LOCAL, POWER, to="default", group="Launch audience")
