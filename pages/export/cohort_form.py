@@ -260,4 +260,4 @@ def show_started(started: Run | Sync | None) -> None:
         text = f"Sync {started.id} is active: its first run is due now."
         page_frame.answer(PLACE, text, about=subject(started))
     elif started:
-        st.toast(f"Run {started.id} was queued.", icon=":material/schedule:")
+        page_frame.toast(f"Run {started.id} was queued.", ":material/schedule:")

@@ -54,7 +54,7 @@ def perform(
     else:
         page_frame.answer(place, answer if isinstance(answer, str) else answer(result), about=subject(result))
     if toast:
-        st.toast(toast, icon=":material/check:")
+        page_frame.toast(toast, ":material/check:")
     return result
 
 

@@ -23,7 +23,7 @@ from pages.parts.colors import Color
 from pages.parts.formatting import clock, duration, error_text, escape_markdown, number, pluralize
 from pages.parts.links import MATCHING
 from pages.parts.member_words import words_for
-from pages.shell import gate, resources
+from pages.shell import gate, page_frame, resources
 
 
 class RunLog(TypedDict):
@@ -202,6 +202,7 @@ def time_left(run: Run, log: RunLog | None = None) -> str:
 @st.fragment(run_every="1s")
 def progress(bridge: Bridge, person: Actor, run_id: int) -> None:
     """Show a run while it works, from its row; the whole page is drawn again when it ends."""
+    page_frame.redraw_for_toast()
     with show_errors():
         run = runs.get_run(bridge, person, run_id)
         if not is_active(run):
@@ -257,9 +258,9 @@ def _cancel(bridge: Bridge, person: Actor, run_id: int) -> None:
     try:
         runs.cancel_run(bridge, person, run_id)
     except CohortBridgeError as exc:
-        st.toast(error_text(exc), icon=":material/error:")
+        page_frame.toast(error_text(exc), ":material/error:")
         return
-    st.toast(f"Run {run_id} is being cancelled.")
+    page_frame.toast(f"Run {run_id} is being cancelled.", ":material/cancel:")
 
 
 _REASONS_PX = 440

@@ -28,6 +28,7 @@ PRACTICE_TITLE = "How to connect for real"
 _ANSWER, _DIALOG = "frame_answer", "frame_dialog"
 # In the session until the page was drawn with the dialog that a press opened.
 _DIALOG_TO_DRAW = "frame_dialog_to_draw"
+_TOASTS = "frame_toasts"
 # The parameters of the address that name what is open on a page.
 _OPENS = ("cohort", "sync", "group", "pair", "id", "run", "association", "person", "line", "channel")
 
@@ -46,6 +47,8 @@ def open_page(
 
     selection.follow()
     st.session_state.pop(_DIALOG_TO_DRAW, None)
+    for text, icon in st.session_state.pop(_TOASTS, []):
+        st.toast(text, icon=icon)
     _forget_other_pages(title)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.title(title, anchor=False)
@@ -183,6 +186,21 @@ def show_answer(place: str) -> None:
         st.error(latest["text"], icon=":material/error:")
     else:
         st.success(latest["text"], icon=":material/check_circle:")
+
+
+def toast(text: str, icon: str) -> None:
+    """Keep what is to be said for a moment until the whole page is drawn.
+
+    What is pressed in a dialog, or in a part that is drawn alone, must not show it itself: it would take the dialog's
+    place, and the browser shows a white page once something is drawn into that.
+    """
+    st.session_state.setdefault(_TOASTS, []).append((text, icon))
+
+
+def redraw_for_toast() -> None:
+    """Draw the whole page when a press in this part had something to say."""
+    if st.session_state.get(_TOASTS):
+        st.rerun()
 
 
 def dialog(

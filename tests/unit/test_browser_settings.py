@@ -42,6 +42,21 @@ def test_no_page_renders_html():
             assert forbidden not in text, page
 
 
+def test_what_is_said_for_a_moment_is_said_where_the_whole_page_is_drawn():
+    """What a press in a dialog shows by itself takes the dialog's place, and the browser then shows a white page."""
+    pages = {
+        page.relative_to(ROOT / "pages").as_posix()
+        for page in (ROOT / "pages").rglob("*.py")
+        if "st.toast(" in page.read_text()
+    }
+
+    assert pages == {
+        "shell/page_frame.py",
+        # Presses on the page itself, which show that another side is being waited for.
+        "admin/alerts.py", "admin/connections.py", "admin/receiver_section.py", "export/cohorts.py",
+    }  # fmt: skip
+
+
 def test_files_are_taken_for_associating_alone():
     pages = [page for page in (ROOT / "pages").rglob("*.py") if "file_uploader" in page.read_text()]
 
