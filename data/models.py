@@ -68,8 +68,8 @@ class RunStatus(StrEnum):
 
 UNFINISHED = (RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.WAITING)
 # The steps of a run that was held and is cancelled, by what a person decided about it.
-APPLIED, DISCARDED = "applied", "discarded"
-DECISIONS = (APPLIED, DISCARDED)
+DECISIONS = APPLIED, DISCARDED = "applied", "discarded"
+NOT_DONE = (RunStatus.FAILED, RunStatus.INTERRUPTED, RunStatus.CANCELLED)  # of what it was for
 # What stands beside an approval, and beside the hold of a run that was applied: the other run of the two.
 HELD_RUN_ID, APPLIED_RUN_ID = "held_run_id", "applied_run_id"
 TO_CLAIM = (RunStatus.QUEUED, RunStatus.WAITING)  # in the words of the index `run_to_claim`

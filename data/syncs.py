@@ -17,7 +17,7 @@ from sqlmodel import Session, col, select
 from data import alert_states, connections, receivers
 from data.engine import Engine, read_session, write_session
 from data.groups import require_free_name
-from data.models import Connection, Group, Run, RunStatus, Sync, SyncKind, SyncState, Timing
+from data.models import NOT_DONE, Connection, Group, Run, RunStatus, Sync, SyncKind, SyncState, Timing
 from data.repeating import repeated
 from data.run_queue import RunNames, RunRequest
 from data.seen import Seen, require_as_seen
@@ -212,8 +212,9 @@ def place_one_time(
 
 
 def _asked_since(session: Session, sync: Sync, request: RunRequest, as_of: datetime) -> Run | None:
-    """Return the newest run of a sync that the same person asked for in the same way since then."""
+    """Return the newest run of a sync that the same person asked for in the same way since then, unless it failed."""
     asked = select(Run).where(
+        col(Run.status).not_in(NOT_DONE),
         Run.sync_id == sync.id,
         Run.actor == request.actor,
         Run.trigger == request.trigger,

@@ -11,7 +11,7 @@ from core.errors import RunHeld
 from core.rules.matching import MatchRule
 
 # The shrink limit that is offered for a group without a past, and the least for any, in percent.
-LEAST_SUGGESTED = 10
+LEAST_SUGGESTED, MOST_SUGGESTED = 10, 90
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,13 @@ def is_approved(hold: Hold, approvals: Iterable[dict[str, Any]] | None) -> bool:
 
 
 def suggest_shrink_limit(largest_drop: float | None) -> int:
-    """Return the shrink limit to offer, in percent: twice the largest share that a group lost at once, in its past."""
+    """Return the shrink limit to offer, in percent: twice the largest share that a group lost at once, in its past.
+
+    MOST_SUGGESTED at most, whatever it lost: one of 100 would hold nothing, not even what empties the group.
+    """
     # A share such as 0.07 is not exact: twice it is 14 %, not 15.
     twice = math.ceil(round((largest_drop or 0.0) * 200, 6))
-    return min(max(twice, LEAST_SUGGESTED), 100)
+    return min(max(twice, LEAST_SUGGESTED), MOST_SUGGESTED)
 
 
 def furthest_total(totals: Sequence[int], *, profiles: int) -> int:

@@ -15,7 +15,7 @@ from core.syncs.runs import unknown_run
 from core.text import shown
 from core.validation import clean_line
 from data import run_decisions, runs
-from data.models import DECISIONS, NOTE_LENGTH, Run, RunStatus
+from data.models import APPLIED, DECISIONS, NOT_DONE, NOTE_LENGTH, Run, RunStatus
 from data.run_decisions import RunNotHeld, RunUnknown
 
 
@@ -77,6 +77,11 @@ def find_applied(bridge: Bridge, actor: Actor, run: Run) -> Run | None:
 def decided_as(status: str, step: str) -> str:
     """Return `applied` or `discarded` for a run that was held until a person decided; "" for any other."""
     return step if status == RunStatus.CANCELLED and step in DECISIONS else ""
+
+
+def may_run_again(run: Run) -> bool:
+    """Return whether a run did not do what it was for, and no other does that in its place."""
+    return run.status in NOT_DONE and decided_as(run.status, run.step) != APPLIED
 
 
 def decision(run: Run) -> str:

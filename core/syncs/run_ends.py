@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from core.syncs.held_runs import decision
-from data.models import Run, RunStatus
-
-_NOT_DONE = (RunStatus.FAILED, RunStatus.INTERRUPTED, RunStatus.CANCELLED)
+from data.models import NOT_DONE, Run
 
 
 def began_writing(run: Run) -> bool:
@@ -20,7 +18,7 @@ def began_writing(run: Run) -> bool:
 
 def written_text(run: Run) -> str:
     """Format whether anything was written before a run failed, was interrupted or cancelled; "" for all others."""
-    if run.status not in _NOT_DONE or run.dry_run or decision(run):
+    if run.status not in NOT_DONE or run.dry_run or decision(run):
         return ""
     if not began_writing(run):
         return "Nothing was written: the group is as it was."

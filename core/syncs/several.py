@@ -25,13 +25,14 @@ from core.errors import (
 from core.rules.due_times import INTERVALS
 from core.syncs.checks import check_settings, get_query_limit, require_room
 from core.syncs.cohorts import check_cohort_id, get_shared_list, why_not_exportable
+from core.syncs.held_runs import decided_as
 from core.syncs.one_time import place_export, queue_export
 from core.syncs.placing import arrange_group, placing_errors
 from core.vendors.mixpanel_answers import Cohort
 from core.vendors.mixpanel_lists import CohortListing
 from data import groups, run_queue, run_stats, runs, syncs
 from data.engine import Engine, as_one
-from data.models import TO_CLAIM, Connection, Run, Schedule, Sync, Timing
+from data.models import APPLIED, TO_CLAIM, Connection, Run, Schedule, Sync, Timing
 from data.repeating import repeated
 from data.run_queue import RunRequest
 from data.syncs import SyncPlace, SyncSettings
@@ -121,14 +122,31 @@ def start_exports(
 
 @action(Role.VIEWER)
 def get_exports(bridge: Bridge, actor: Actor, run_ids: Sequence[int], sync_ids: Sequence[int] = ()) -> list[ExportNow]:
-    """Return what has become of these runs, and of the newest runs of these syncs; unknown ones are left out."""
-    own = runs.get_several(bridge.engine, _each_once(run_ids))
+    """Return what has become of these runs, and of the newest runs of these syncs; unknown ones are left out.
+
+    In the place of one that was held and let through stands the run that does it.
+    """
+    own = _follow_applied(bridge.engine, runs.get_several(bridge.engine, _each_once(run_ids)))
     kept = syncs.get_several(bridge.engine, _each_once(sync_ids))
     newest = run_stats.newest_of_each_sync(bridge.engine, [sync.id for sync, _, _ in kept if sync.id is not None])
     of_syncs = [
         ExportNow(sync.cohort_id, group.cohort_name, place, newest.get(sync.id or 0)) for sync, group, place in kept
     ]
     return [ExportNow(run.cohort_id, run.cohort_name, run.destination, run) for run in own] + of_syncs
+
+
+def _follow_applied(engine: Engine, own: Sequence[Run]) -> list[Run]:
+    """Put in the place of each run that was let through the one that does it, which may have been held in turn."""
+    last, followed = list(own), set[int]()
+    while following := {run.applied_run_id or 0 for run in last if _was_applied(run)} - followed:
+        followed |= following
+        found = {run.id: run for run in runs.get_several(engine, sorted(following))}
+        last = [found.get(run.applied_run_id, run) if _was_applied(run) else run for run in last]
+    return last
+
+
+def _was_applied(run: Run) -> bool:
+    return decided_as(run.status, run.step) == APPLIED and run.applied_run_id is not None
 
 
 @action(Role.ANALYST)

@@ -11,14 +11,13 @@ import streamlit as st
 from core.access.roles import Actor
 from core.bridge import Bridge
 from core.connections.failures import is_of_connection
-from core.syncs import run_again, several
+from core.syncs import held_runs, run_again, several
 from core.syncs.run_again import RunsAgain
 from core.syncs.several import ExportNow
 from data.models import TO_CLAIM, Run, RunStatus
 from pages.export.several import RUNS, SYNCS, read_ids
 from pages.parts import causes, links, run_status, selection, state_chips, tables, whom_to_ask
 from pages.parts.actions import perform, show_errors
-from pages.parts.failure_help import TO_RUN_AGAIN
 from pages.parts.formatting import clock, error_text, escape_markdown, message_text, number, pluralize
 from pages.parts.selection import opener
 from pages.shell import gate, page_frame
@@ -97,7 +96,7 @@ def _buttons(bridge: Bridge, person: Actor, exports: Sequence[ExportNow]) -> Non
             on_click=_cancel,
             args=(bridge, person, tuple(waiting)),
         )
-        if failed := [each.run.id or 0 for each in exports if each.run and each.run.status in TO_RUN_AGAIN]:
+        if failed := [each.run.id or 0 for each in exports if each.run and held_runs.may_run_again(each.run)]:
             st.button(
                 f"Run {number(len(failed))} again",
                 key="several_again",

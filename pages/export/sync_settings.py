@@ -9,7 +9,7 @@ import streamlit as st
 from core.access.roles import Actor
 from core.bridge import Bridge
 from core.rules.due_times import INTERVALS
-from core.rules.holding import LEAST_SUGGESTED
+from core.rules.holding import LEAST_SUGGESTED, MOST_SUGGESTED
 from core.syncs import settings
 from core.syncs.checks import MOST_TAGS
 from core.syncs.listing import SyncView
@@ -82,6 +82,8 @@ def _suggestion_text(suggestion: ShrinkSuggestion) -> str:
     if not drop:
         return f"Suggested: {suggestion.percent}%. No run has removed members from this group so far."
     largest = f"The most that a run has removed so far is {fine_percent(drop)} of the members"
+    if suggestion.percent == MOST_SUGGESTED:
+        return f"Suggested: {suggestion.percent}%, the highest that is. {largest}."
     return f"Suggested: {suggestion.percent}%. {largest}; this is twice that, and at least {LEAST_SUGGESTED}%."
 
 

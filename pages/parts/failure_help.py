@@ -8,10 +8,8 @@ from core.access.roles import Actor, Role
 from core.bridge import Bridge
 from core.connections.failures import is_of_connection
 from core.syncs import held_runs
-from data.models import APPLIED, Run, RunStatus
+from data.models import Run, RunStatus
 from pages.parts import run_status, whom_to_ask
-
-TO_RUN_AGAIN = (RunStatus.FAILED, RunStatus.INTERRUPTED, RunStatus.CANCELLED)
 
 
 def show(bridge: Bridge, person: Actor, run: Run, *, key: str, place: str, with_retry: bool = True) -> None:
@@ -19,8 +17,7 @@ def show(bridge: Bridge, person: Actor, run: Run, *, key: str, place: str, with_
 
     Without `with_retry` the page has a button of its own for that.
     """
-    is_done_by_another = held_runs.decided_as(run.status, run.step) == APPLIED
-    if run.status not in TO_RUN_AGAIN or is_done_by_another:
+    if not held_runs.may_run_again(run):
         return
     is_about_connection = run.status == RunStatus.FAILED and is_of_connection(run.error_code)
     with st.container(horizontal=True, vertical_alignment="center"):

@@ -9,12 +9,13 @@ from streamlit.testing.v1 import AppTest
 from core.access.roles import LOCAL
 from core.bridge import Bridge
 from core.rules.query_forecast import Forecast
-from core.syncs import recurring, runs
+from core.syncs import held_runs, recurring, runs
 from core.syncs.listing import list_syncs
 from core.worker import service
 from data.models import RunStatus, SyncKind
 from pages.export.several import forecast_text, read_ids
 from tests.pages.dashboard import COHORTS, GROUPS, drawn, open_page, shown
+from tests.stage.home import export
 from tests.stage.sandbox import COMPANIES, NEWSLETTER, POWER, SPENDERS, Sandbox
 
 
@@ -82,6 +83,23 @@ def test_what_failed_is_said_once_with_who_mends_it_and_all_of_it_is_run_again_f
     assert "2 runs queued." in shown(at)
     assert "2 queued" in shown(at)
     assert not at.error
+
+
+def test_what_was_held_and_let_through_is_followed_and_not_run_again(practising: Bridge, sandbox: Sandbox):
+    sandbox.fault("total_wrong", by=3)
+    held = [export(practising, cohort) for cohort in (POWER, NEWSLETTER)]
+    for run in held:
+        held_runs.apply_held(practising, LOCAL, run.id or 0)
+    asked = {"cohort": f"{POWER},{NEWSLETTER}", "exports": ",".join(str(run.id) for run in held)}
+
+    text = shown(open_page(COHORTS, **asked))
+
+    assert "2 queued" in text
+    assert "All have ended." not in text
+    service.once(practising)
+    at = open_page(COHORTS, **asked)
+    assert "2 succeeded" in shown(at)
+    assert "several_again" not in {button.key for button in at.button}
 
 
 def test_what_waits_is_cancelled_from_there(practising: Bridge):

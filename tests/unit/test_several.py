@@ -163,6 +163,19 @@ def test_pressing_twice_starts_nothing_twice(listed: Bridge, fake_clock: FakeClo
     assert len([line for line in _all(listed, AuditEntry) if line.action == "start_exports"]) == 2
 
 
+@pytest.mark.parametrize("ended", [RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.INTERRUPTED])
+def test_what_failed_since_is_none_that_was_pressed_twice(listed: Bridge, ended: RunStatus):
+    as_of = listed.clock.now()
+    [elsewhere] = several.start_exports(listed, LOCAL, [1], ONCE, as_of=as_of).runs
+    with write_session(listed.engine) as session:
+        session.get_one(Run, elsewhere.id).status = ended
+
+    pressed = several.start_exports(listed, LOCAL, [1, 2], ONCE, as_of=as_of).runs
+
+    assert elsewhere.id not in {run.id for run in pressed}
+    assert [run.status for run in pressed] == [RunStatus.QUEUED] * 2
+
+
 def test_pressing_again_later_exports_again(listed: Bridge, fake_clock: FakeClock):
     [first] = several.start_exports(listed, LOCAL, [1], ONCE, as_of=listed.clock.now()).runs
     with write_session(listed.engine) as session:
