@@ -130,12 +130,22 @@ def get_health_and_attention(
 ) -> tuple[list[Health], AttentionItems]:
     """Return how each connection did when a run last used it, and what stopped, or was held, and waits for a person."""
     newest = run_stats.newest_of_each_group(bridge.engine)
-    ended = sorted((row for row in newest if row.run.finished_at), key=lambda row: when_ended(row.run))
-    health = [_health(connection, ended[::-1]) for connection in connections]
+    health = _list_health(connections, newest)
     # What is held waits for a person until it is superseded, whatever was queued, or has failed, since.
     held = runs.list_runs(bridge.engine, RunFilter(statuses=(RunStatus.HELD,), with_dry_runs=False), limit=MOST_HELD)
     items = _attention([row.run for row in newest], held, views, since=bridge.clock.now() - DAY)
     return health, replace(items, restored=find_restored(bridge))
+
+
+@action(Role.VIEWER)
+def list_health(bridge: Bridge, actor: Actor, connections: Sequence[Connection]) -> list[Health]:
+    """Return how each connection did when a run last used it."""
+    return _list_health(connections, run_stats.newest_of_each_group(bridge.engine))
+
+
+def _list_health(connections: Sequence[Connection], newest: Sequence[ConnectedRun]) -> list[Health]:
+    ended = sorted((row for row in newest if row.run.finished_at), key=lambda row: when_ended(row.run))
+    return [_health(connection, ended[::-1]) for connection in connections]
 
 
 def find_restored(bridge: Bridge) -> RestoredDatabase | None:

@@ -17,7 +17,7 @@ from pages.parts import answers, folded
 from pages.parts.actions import perform, show_errors
 from pages.parts.connections import fields
 from pages.parts.connections.affected import IN_DOUBT, find_affected, show_affected
-from pages.parts.connections.cards import show_connected, show_dialog
+from pages.parts.connections.cards import find_known, show_connected, show_dialog
 from pages.parts.connections.wording import is_apptimize, take_secret
 from pages.parts.formatting import escape_markdown
 from pages.shell import gate, page_frame, resources
@@ -264,13 +264,13 @@ person = gate.require(Role.ADMIN)
 bridge = resources.bridge()
 connections = page_frame.open_page(bridge, person, "Connections", "Where cohorts come from, and where groups go.")
 with show_errors():
-    neighbors = destinations.list_shared(bridge, person)
+    known = find_known(bridge, person, connections)
     for title, intro, stands_here, place, show_form in SECTIONS:
         st.header(title, anchor=False)
         if intro:
             st.caption(intro)
         here = [connection for connection in connections if stands_here(connection)]
-        show_connected(bridge, person, here, neighbors, place)
+        show_connected(bridge, person, here, known, place)
         answers.show(bridge, person, place)
         show_form(bridge, person, connections)
     show_dialog(bridge, person, connections)

@@ -103,6 +103,22 @@ def test_each_failure_of_mixpanel_has_its_own_sentence(page: AppTest, entered: d
         assert page.text_input(key="connections_project").value == str(people.PROJECT_ID)
 
 
+def test_a_connection_whose_last_run_failed_says_so_until_it_is_checked_again(practising: Bridge, sandbox: Sandbox):
+    sandbox.fault("unauthorized", target="mixpanel")
+    run = export(practising, POWER)
+    sandbox.clear_faults()
+
+    text = shown(open_page(CONNECTIONS))
+
+    assert "The last run that used it failed, just now. Mixpanel does not accept the service account" in text
+    assert f"Run {run.id} in History" in text
+    with write_session(practising.engine) as session:
+        session.exec(
+            select(Connection).where(Connection.kind == ConnectionKind.MIXPANEL)
+        ).one().checked_at = practising.clock.now()
+    assert "The last run that used it failed" not in shown(open_page(CONNECTIONS))
+
+
 def test_an_endpoint_is_connected_with_its_token(page: AppTest, sandbox: Sandbox):
     enter_apptimize(page, token=sandbox.token, endpoint=sandbox.endpoint)
 

@@ -151,6 +151,7 @@ TABLE: dict[str, tuple[Role, str, Call]] = {
     "find_storage_trouble": (Role.VIEWER, READS, lambda on, who: storage.find_storage_trouble(on.bridge, who)),
     "worker_seen_at": (Role.VIEWER, READS, lambda on, who: workers.worker_seen_at(on.bridge, who)),
     "workers_up": (Role.VIEWER, READS, lambda on, who: workers.workers_up(on.bridge, who)),
+    "list_health": (Role.VIEWER, READS, lambda on, who: overview.list_health(on.bridge, who, [])),
     "get_health_and_attention": (
         Role.VIEWER,
         READS,

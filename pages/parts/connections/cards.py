@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import streamlit as st
 
@@ -10,13 +11,16 @@ from core.access.roles import Actor
 from core.bridge import Bridge
 from core.connections import destinations
 from core.connections.lookup import choose_mixpanel
-from data.models import Connection, ConnectionKind, SignInKind
+from core.reports import overview
+from core.reports.overview import Health
+from data.models import Connection, ConnectionKind, Run, SignInKind
+from pages.parts import run_status
 from pages.parts.connections import dialogs, receiver_dialogs
 from pages.parts.connections.affected import find_affected
 from pages.parts.connections.dialogs import Question
 from pages.parts.connections.matching import match_settings, show_matching
 from pages.parts.connections.wording import CANNOT_HEAL, describe, describe_members, is_apptimize
-from pages.parts.formatting import age, escape_markdown
+from pages.parts.formatting import age, escape_markdown, message_text
 from pages.shell import page_frame
 
 Button = tuple[str, str, str, Callable[[Question], None]]
@@ -43,21 +47,31 @@ _TWIN_BUTTONS: list[Button] = [("Another workspace", "apart", "call_split", dial
 _REMOVE: Button = ("Remove", "remove", "delete", dialogs.ask_to_remove)
 
 
-def show_connected(
-    bridge: Bridge,
-    person: Actor,
-    connections: list[Connection],
-    neighbors: dict[int, list[Connection]],
-    place: str,
-) -> None:
+@dataclass(frozen=True)
+class Known:
+    """Of each connection, by its id, which others lead to the same place, and how it did when it was last used."""
+
+    neighbors: dict[int, list[Connection]]
+    health: dict[int | None, Health]
+
+
+def find_known(bridge: Bridge, person: Actor, connections: list[Connection]) -> Known:
+    """Find what is known of these connections."""
+    health = {each.connection.id: each for each in overview.list_health(bridge, person, connections)}
+    return Known(destinations.list_shared(bridge, person), health)
+
+
+def show_connected(bridge: Bridge, person: Actor, connections: list[Connection], known: Known, place: str) -> None:
     """Show what is connected, each with the buttons that replace and remove it."""
     for connection in connections:
+        failed = _failed_since_checked(known.health[connection.id])
         with st.container(border=True):
-            _show_heading(connection, place)
+            _show_heading(connection, failed, place)
             st.text(describe(connection))
+            _show_failure(failed)
             _show_members(connection)
             page_frame.account_notice(bridge, person, connection)
-            has_twins = _show_neighbors(connection, neighbors.get(connection.id or 0, []))
+            has_twins = _show_neighbors(connection, known.neighbors.get(connection.id or 0, []))
             buttons = _buttons(connection)
             with st.container(horizontal=True, gap="small"):
                 for button in [*_TWIN_BUTTONS, *buttons] if has_twins else buttons:
@@ -92,10 +106,28 @@ def _show_use(connection: Connection, used: Connection | None) -> None:
         st.caption(f"Not in use: cohorts are listed and exported through {escape_markdown(used.name)}.")
 
 
-def _show_heading(connection: Connection, place: str) -> None:
+def _failed_since_checked(health: Health) -> Run | None:
+    """Return the last run that used a connection, if it failed for that after the connection was last checked."""
+    run, checked_at = health.last_run, health.connection.checked_at
+    if health.is_well or run is None or (checked_at and run.finished_at and checked_at > run.finished_at):
+        return None
+    return run
+
+
+def _show_failure(failed: Run | None) -> None:
+    """Show why the last run that used a connection failed, and lead to it."""
+    if failed:
+        cause = message_text(failed.error_message, None)
+        st.error(f"The last run that used it failed, {age(failed.finished_at)}. {cause}", icon=":material/error:")
+        run_status.link(failed)
+
+
+def _show_heading(connection: Connection, failed: Run | None, place: str) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         if connection.account_trouble:
             st.badge("Not accepted", icon=":material/error:", color="red")
+        elif failed:
+            st.badge("Failing", icon=":material/error:", color="red")
         else:
             st.badge("Connected", icon=":material/check_circle:", color="green")
         if connection.practice:
