@@ -31,7 +31,8 @@ class Sandbox(httpx.Client):
     """The sandbox, seen from behind: what it holds, what it was asked, and what is to go wrong."""
 
     def __init__(self, url: str) -> None:
-        super().__init__(base_url=url, timeout=20)
+        # Given up before the server does: a request on a connection that it closes meanwhile is not answered.
+        super().__init__(base_url=url, timeout=20, limits=httpx.Limits(keepalive_expiry=2))
         self._changed_at = {_FAULTS, _PROJECT, _CLOCK}
         self.url = url
         self.token = self.new_token()
