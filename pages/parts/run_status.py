@@ -79,7 +79,7 @@ REASONS: dict[str, str] = {
     Reason.SURROGATE: "Broken character (lone surrogate)",
     Reason.DISTINCT_ID: "The profile has no usable distinct id",
 }
-TRIGGERS = {"manual": "In the browser", "cli": "On the command line", "schedule": "By schedule", "undo": "Undo"}
+TRIGGERS = {"manual": "On request", "cli": "On the command line", "schedule": "By schedule", "undo": "Undo"}
 
 
 def is_active(run: Run) -> bool:
