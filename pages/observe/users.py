@@ -64,8 +64,12 @@ def show_user(bridge: Bridge, person: Actor, user_id: str, group: Group | None) 
     st.header(escape_markdown(revealed(user_id)), anchor=False)
     show_lost(user.lost)
     if user.is_known:
-        show_present(user)
-        if not any(answer.is_member for answer in user.groups):
+        is_in_one = any(answer.is_member for answer in user.groups)
+        if group and not is_in_one:
+            show_absent(group, _elsewhere(bridge, person, user_id))
+        else:
+            show_present(user)
+        if not is_in_one:
             user_absence.show(bridge, person, explain_absence(bridge, person, user, group_id=group_id))
         show_ids(user)
         show_groups(user)
@@ -107,11 +111,7 @@ def show_unknown(group: Group | None, elsewhere: list[InGroup], *, is_planned: b
     if group:
         where = "This group does not have this id, and neither does its cohort as it was last read."
     if elsewhere:
-        present = [escape_markdown(group_name(answer.group)) for answer in elsewhere if answer.is_member]
-        more = f" and {pluralize(len(present) - MOST_GROUPS, 'more group')}" if len(present) > MOST_GROUPS else ""
-        others = (
-            f"in {', '.join(present[:MOST_GROUPS])}{more}" if present else "known from other cohorts, and in no group"
-        )
+        others = _present_in_words(elsewhere) or "known from other cohorts, and in no group"
         st.info(
             f"{where} The user is {others}: look in all groups to see why.",
             title="Not in this group",
@@ -119,6 +119,24 @@ def show_unknown(group: Group | None, elsewhere: list[InGroup], *, is_planned: b
         )
         return
     st.info(where, title="Not found", icon=":material/person_search:")
+
+
+def show_absent(group: Group, elsewhere: list[InGroup]) -> None:
+    """Show that a user whom a group knows is not in it now, and in which others the user is."""
+    others = _present_in_words(elsewhere)
+    where = f"The user is {others}." if others else "Nor is the user in any other group."
+    st.info(
+        f"Not in {escape_markdown(group_name(group))}. {where}",
+        title="Not in this group now",
+        icon=":material/person_off:",
+    )
+
+
+def _present_in_words(answers: list[InGroup]) -> str:
+    """Name the groups that a user is in: `in Everyone, Power users`; empty for none."""
+    present = [escape_markdown(group_name(answer.group)) for answer in answers if answer.is_member]
+    more = f" and {pluralize(len(present) - MOST_GROUPS, 'more group')}" if len(present) > MOST_GROUPS else ""
+    return f"in {', '.join(present[:MOST_GROUPS])}{more}" if present else ""
 
 
 def show_lost(lost: list[Group]) -> None:

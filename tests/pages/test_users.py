@@ -57,7 +57,7 @@ def test_a_member_is_told_since_when_and_one_who_left_until_when(
     assert f"(run {second.id})" in shown(joined)
 
     left = open_page(USERS, group=group, id=min(before - after))
-    assert "The user is in none of the groups now." in shown(left)
+    assert "Nor is the user in any other group." in shown(left)
     (answer,) = left.dataframe[0].value.to_dict("records")
     assert (list(answer["State"]), answer["Why"]) == (
         ["Not in the group"],
@@ -88,6 +88,21 @@ def test_a_user_is_found_in_all_groups_by_the_distinct_id(practising: Bridge, sa
     assert list(at.dataframe[0].value["Group"]) == ["Power users"]
     drawn(at.button(key="users_everywhere").click().run())
     assert "In 2 groups now" in shown(at)
+
+
+def test_who_is_not_in_the_chosen_group_is_told_which_others_have_the_user(practising: Bridge, sandbox: Sandbox):
+    trial, _ = export(practising, TRIAL), export(practising, POWER)
+    before = set(sandbox.answer(TRIAL).group)
+    sandbox.at(LATER_S)
+    export(practising, TRIAL)
+    left = before - set(sandbox.answer(TRIAL).group)
+    user = min(left & set(sandbox.group(POWER)))
+
+    text = shown(open_page(USERS, id=user, group=trial.group_id))
+
+    assert "Not in this group now" in text
+    assert "The user is in Power users." in text
+    assert "In no group now" not in text
 
 
 def test_a_user_is_looked_up_from_the_address(practising: Bridge, sandbox: Sandbox):
