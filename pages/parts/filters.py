@@ -26,6 +26,12 @@ _DAYS = date(2000, 1, 1), date(2099, 12, 31)
 # An address may ask for thousands of things that are not there: so many are named.
 _MOST_UNKNOWN = 5
 _SWITCH = {True: "yes", False: "no"}
+_LONGEST_SEARCH = 200
+
+
+def _clean_search(text: str) -> str:
+    """Return what can be searched for: an address may ask for what nobody can type, and no database takes."""
+    return "".join(letter for letter in text if letter.isprintable())[:_LONGEST_SEARCH]
 
 
 @dataclass(frozen=True)
@@ -93,7 +99,9 @@ class Filters:
 
     def text(self, show: Callable[..., str], label: str, name: str, **look: Any) -> str:
         """Show a field for a part of a text; return what was entered, without the blanks around it."""
-        return self.exact(show, label, name, type="search", **look).strip()
+        field = _Field("", _clean_search, str)
+        entered = self._draw(show, label, name, field, type="search", max_chars=_LONGEST_SEARCH, **look)
+        return _clean_search(str(entered or "")).strip()
 
     def exact(self, show: Callable[..., str], label: str, name: str, **look: Any) -> str:
         """Show a field for a text that counts as it is, blanks included."""

@@ -411,3 +411,11 @@ def test_removed_syncs_can_still_be_asked_for(exported: Bridge):
 
     assert sync.id in overview.sync_names(exported, LOCAL)
     assert sync.kind == SyncKind.RECURRING
+
+
+@pytest.mark.parametrize("text", ["a" * 60_000, "spend\x00ers", "\x00"])
+def test_a_search_that_nobody_can_type_ends_in_no_error(exported: Bridge, text: str):
+    at = open_page(HISTORY, text=text)
+
+    assert not at.error
+    assert len(at.text_input(key="history_text").value) <= 200
