@@ -68,9 +68,7 @@ def show_list(bridge: Bridge, person: Actor, delivered: list[Group], connections
         return
     filters = Filters("groups")
     search = _show_search(filters).casefold()
-    shown = [
-        group for group in delivered if search in f"{group.name}\n{group.cohort_name}\n{group.cohort_id}".casefold()
-    ]
+    shown = [group for group in delivered if search in _searched(group)]
     of = f" of {number(len(delivered))}" if len(shown) < len(delivered) else ""
     as_shown = "Apptimize shows each name with “Mixpanel: ” before it."
     only_others = connections and not any(map(is_written_for_apptimize, connections))
@@ -329,6 +327,11 @@ def show_comparison(bridge: Bridge, person: Actor, difference: Comparison) -> No
                 empty="None.",
                 matched_by=difference.after.matched_by,
             )
+
+
+def _searched(group: Group) -> str:
+    """Return what a group is found by: the name that is shown, that of its next delivery, and its cohort."""
+    return f"{group_name(group)}\n{group.name}\n{group.cohort_name}\n{group.cohort_id}".casefold()
 
 
 def feeding_syncs(bridge: Bridge, person: Actor, *, of_groups: Sequence[int] | None = None) -> dict[int, SyncView]:

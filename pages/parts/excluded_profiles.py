@@ -106,9 +106,8 @@ def show_excluded(bridge: Bridge, person: Actor, run: Run, explain: Callable[[st
         )
     filters.show_unknown()
     with show_errors():
-        page = match_funnel.excluded(
-            bridge, person, run.id, reasons=reasons, search=search, offset=PAGER.offset(), limit=PAGER.rows
-        )
+        find = partial(match_funnel.excluded, bridge, person, run.id, reasons=reasons, search=search, limit=PAGER.rows)
+        page = PAGER.find(lambda offset: find(offset=offset))
         if page.total:
             _show_page(page, run.matched_by)
         else:
@@ -126,7 +125,7 @@ def _show_filters(run: Run, filters: Filters) -> tuple[list[str], str]:
 
 
 def _show_page(page: ExcludedPage, matched_by: str) -> None:
-    st.caption(PAGER.range_text(len(page.rows), pluralize(page.total, "profile")))
+    st.caption(PAGER.range_text(len(page.rows), pluralize(page.total, "profile"), total=page.total))
     st.dataframe(
         [
             {

@@ -40,9 +40,7 @@ def show(bridge: Bridge, person: Actor, group: Group) -> None:
     period = _choose(bridge, filters)
     filters.show_unknown()
     listed = partial(joined_left.list_joined_and_left, bridge, person, group.id, period, limit=PAGER.rows)
-    page = listed(offset=PAGER.offset())
-    if PAGER.offset() >= page.total > 0:  # the address asks for a page beyond the last
-        page = listed(offset=PAGER.offset(page.total))
+    page = PAGER.find(lambda offset: listed(offset=offset))
     if page.known_since:
         st.info(
             f"Who joined and left is kept for {joined_left.CHANGES_KEPT_FOR.days} days: changes before "

@@ -60,7 +60,7 @@ def show(
         on_change=pager.to_first_page,
     ).strip()
     with show_errors():
-        page = find(search=search, offset=pager.offset(), limit=pager.rows)
+        page = pager.find(lambda offset: find(search=search, offset=offset, limit=pager.rows))
         if page.total:
             known = since([member.apptimize_id for member in page.rows]) if since else None
             _show_page(page, pager, id_words(matched_by), known, key=key, label=label, open_member=open_member)
@@ -99,7 +99,7 @@ def _show_page(
     open_member: Callable[[Any], None] | None,
 ) -> None:
     of = f"more than {number(page.total)} members" if page.is_more else pluralize(page.total, "member")
-    st.caption(pager.range_text(len(page.rows), of))
+    st.caption(pager.range_text(len(page.rows), of, total=page.total))
     own = {} if words.code == "distinct" else {words.title: _ID_PX}
     last = _ID_PX if open_member is None or since else _LAST_PX
     rows: list[dict[str, Any]] = [

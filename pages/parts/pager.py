@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import streamlit as st
 
 from core.text import parse_id
 from pages.parts.formatting import number
 from pages.parts.selection import set_param
+
+
+class _Page(Protocol):
+    @property
+    def total(self) -> int: ...
+
+
+Found = TypeVar("Found", bound=_Page)
 
 
 @dataclass(frozen=True)
@@ -30,6 +40,11 @@ class Pager:
         """Return how many rows come before those of the page; a page beyond the last of `total` rows is the last."""
         page = self.page if total is None else min(self.page, max(1, self._pages(total)))
         return (page - 1) * self.rows
+
+    def find(self, find: Callable[[int], Found]) -> Found:
+        """Find the rows of the page: `find` takes how many come before. Beyond the last page, that one is found."""
+        found = find(self.offset())
+        return find(self.offset(found.total)) if self.offset() >= found.total > 0 else found
 
     def to_first_page(self) -> None:
         """Begin at the first page again, because something else is asked for."""

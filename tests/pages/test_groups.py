@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 from sqlalchemy import update
-from sqlmodel import col
+from sqlmodel import col, select
 
 from core.access.roles import LOCAL, Actor, Role
 from core.bridge import Bridge
@@ -15,7 +15,7 @@ from core.reports import comparison, match_funnel, members
 from core.syncs import groups, recurring, runs, undo
 from core.worker import service
 from data.engine import write_session
-from data.models import Run, Schedule
+from data.models import Group, Run, Schedule
 from pages.parts.formatting import moment
 from tests.pages.dashboard import CONNECTIONS, GROUPS, HISTORY, PRACTICE, USERS, drawn, open_page, shown, sign_in_as
 from tests.stage.adding import lead_to
@@ -60,6 +60,33 @@ def test_members_are_paged_and_searched(practising: Bridge, sandbox: Sandbox):
 
     drawn(at.text_input(key="groups_members_search").set_value("nobody%_").run())
     assert "No member matches the search." in shown(at)
+
+
+def test_a_group_is_found_by_the_name_that_is_shown_and_by_that_of_its_next_delivery(practising: Bridge):
+    export(practising, POWER)
+    with write_session(practising.engine) as session:
+        group = session.exec(select(Group)).one()
+        group.delivered_name, group.name = "As it is shown", "As it will be"
+        session.add(group)
+
+    for asked in ("it is shown", "it will be"):
+        assert "1 group." in shown(open_page(GROUPS, search=asked))
+
+
+def test_a_page_of_members_that_the_group_has_no_longer_is_its_last(practising: Bridge):
+    large, small = export(practising, TRIAL), export(practising, SPENDERS)
+    assert small.members < large.members - 50
+    at = open_page(GROUPS, group=large.group_id)
+    drawn(at.pagination(key="groups_members_page").set_value(-(-large.members // 50)).run())
+    assert f"{large.members} of {large.members} members" in shown(at)
+    with write_session(practising.engine) as session:  # as a run leaves it that took most of them away
+        group = session.get_one(Group, large.group_id)
+        group.base_run_id, group.base_snapshot, group.members = small.id, small.snapshot, small.members
+
+    drawn(at.run())
+
+    assert f"{small.members} of {small.members} members" in shown(at)
+    assert len(at.dataframe[0].value) == small.members % 50
 
 
 def test_the_download_is_made_when_it_is_asked_for(practising: Bridge):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import streamlit as st
 
 from core.access.roles import Actor
@@ -51,16 +53,17 @@ def show_rows(bridge: Bridge, person: Actor, association: Association) -> None:
     st.subheader("Rows", anchor=False)
     kind, search = _filters(association)
     try:
-        planned = actions.planned_rows(
+        find = partial(
+            actions.planned_rows,
             bridge,
             person,
             association.id,
             writable=kind in (_TO_WRITE, _VALID),
             warned=kind == _WARNED,
             search=search,
-            offset=PAGER.offset(),
             limit=PAGER.rows,
         )
+        planned = PAGER.find(lambda offset: find(offset=offset))
     except CohortBridgeError as exc:
         st.error(error_text(exc), icon=":material/error:")
         return
@@ -71,7 +74,7 @@ def show_rows(bridge: Bridge, person: Actor, association: Association) -> None:
                 "Clear search", key="associate_search_clear", icon=":material/filter_alt_off:", on_click=_clear_search
             )
         return
-    st.caption(PAGER.range_text(len(planned.rows), pluralize(planned.total, "row")))
+    st.caption(PAGER.range_text(len(planned.rows), pluralize(planned.total, "row"), total=planned.total))
     _table(planned.rows, warned=bool(association.warnings))
     PAGER.buttons(planned.total)
 
