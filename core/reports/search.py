@@ -24,7 +24,8 @@ from data.search import NamedRow
 MOST_HITS = 20
 # An id of a person has no blanks, and is rarely a word: else it is looked up where nothing else is found.
 _LIKE_AN_ID = re.compile(r"\S*[\d_@$:-]\S*")
-_NUMBER = re.compile(r"(?:(group|sync|cohort|run)\s*)?#?\s*([0-9]+)", re.IGNORECASE)
+# A word and a number without anything between them may be an id.
+_NUMBER = re.compile(r"(?:(group|sync|cohort|run)(?:\s+|\s*(?=#)))?#?\s*([0-9]+)", re.IGNORECASE)
 
 
 class Kind(IntEnum):

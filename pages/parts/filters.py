@@ -5,6 +5,7 @@ Streamlit's own binding to the address writes an option's label, its color inclu
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ _LONGEST_SEARCH = 200
 
 def _clean_search(text: str) -> str:
     """Return what can be searched for: an address may ask for what nobody can type, and no database takes."""
-    return "".join(letter for letter in text if letter.isprintable())[:_LONGEST_SEARCH]
+    return "".join(letter for letter in text if unicodedata.category(letter) not in ("Cc", "Cs"))[:_LONGEST_SEARCH]
 
 
 @dataclass(frozen=True)

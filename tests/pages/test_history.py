@@ -419,3 +419,9 @@ def test_a_search_that_nobody_can_type_ends_in_no_error(exported: Bridge, text: 
 
     assert not at.error
     assert len(at.text_input(key="history_text").value) <= 200
+
+
+def test_a_name_with_joiners_and_wide_blanks_is_searched_as_it_is(exported: Bridge):
+    text = "👨\u200d👩\u200d👧\u3000x"
+
+    assert open_page(HISTORY, text=text).text_input(key="history_text").value == text

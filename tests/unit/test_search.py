@@ -243,6 +243,8 @@ def test_where_none_of_several_projects_is_meant_what_is_here_is_found(named: Br
         ("nobody", True),
         ("  ", False),
         ("run 99", False),
+        ("run#99", False),
+        ("run99", True),
         ("sync #7", False),
     ],
 )
