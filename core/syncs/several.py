@@ -140,8 +140,8 @@ def _follow_applied(engine: Engine, own: Sequence[Run]) -> list[Run]:
     last, followed = list(own), set[int]()
     while following := {run.applied_run_id or 0 for run in last if _was_applied(run)} - followed:
         followed |= following
-        found = {run.id: run for run in runs.get_several(engine, sorted(following))}
-        last = [found.get(run.applied_run_id, run) if _was_applied(run) else run for run in last]
+        next_runs = {run.id: run for run in runs.get_several(engine, sorted(following))}
+        last = [next_runs.get(run.applied_run_id, run) if _was_applied(run) else run for run in last]
     return last
 
 

@@ -18,7 +18,7 @@ class _Page(Protocol):
     def total(self) -> int: ...
 
 
-Found = TypeVar("Found", bound=_Page)
+AnyPage = TypeVar("AnyPage", bound=_Page)
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,10 @@ class Pager:
         page = self.page if total is None else min(self.page, max(1, self._pages(total)))
         return (page - 1) * self.rows
 
-    def find(self, find: Callable[[int], Found]) -> Found:
+    def find(self, find: Callable[[int], AnyPage]) -> AnyPage:
         """Find the rows of the page: `find` takes how many come before. Beyond the last page, that one is found."""
-        found = find(self.offset())
-        return find(self.offset(found.total)) if self.offset() >= found.total > 0 else found
+        page = find(self.offset())
+        return find(self.offset(page.total)) if self.offset() >= page.total > 0 else page
 
     def to_first_page(self) -> None:
         """Begin at the first page again, because something else is asked for."""
