@@ -68,20 +68,18 @@ def _find_why_in_no_group(walker: Walker) -> None:
 
 
 def _retry_failed(walker: Walker) -> None:
-    item = _attention_item(walker, MISSED[0])
+    # One of those that are not folded: which syncs failed last depends on when the home was filled.
+    item = _attention_item(walker, "answered with an error of its own", "Run again")
     walker.see(item.get_by_text("answered with an error of its own"))
     walker.press(item.get_by_role("button", name="Run again"))
     walker.see_text("is queued")
 
 
-def _attention_item(walker: Walker, cohort: int) -> Locator:
-    """Find what Overview says of a group that needs attention."""
+def _attention_item(walker: Walker, text: str, button: str) -> Locator:
+    """Find the last thing on Overview that needs attention with this text and button."""
     boxes = walker.page.get_by_test_id("stVerticalBlock").filter(has_not=walker.page.get_by_role("heading"))
-    return (
-        boxes.filter(has=walker.page.get_by_text(name_start(cohort).strip()))
-        .filter(has=walker.page.get_by_role("button"))
-        .last
-    )
+    with_button = boxes.filter(has=walker.page.get_by_role("button", name=button))
+    return with_button.filter(has=walker.page.get_by_text(text)).last
 
 
 def _lead_to_connection(walker: Walker) -> None:
@@ -92,7 +90,7 @@ def _lead_to_connection(walker: Walker) -> None:
 
 
 def _let_held_through(walker: Walker) -> None:
-    item = _attention_item(walker, HELD)
+    item = _attention_item(walker, name_start(HELD).strip(), "Apply once")
     walker.press(item.get_by_role("button", name="Apply once"))
     dialog = walker.page.get_by_role("dialog")
     walker.type("The sale has ended", dialog.get_by_role("textbox"))
