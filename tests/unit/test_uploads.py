@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPResponse
@@ -26,6 +25,7 @@ from pages.shell import uploads
 from pages.shell.uploads import MOST_OF_ALL, Offer, UploadGuard, Uploads
 from tests.pages.dashboard import claims
 from tests.stage.clock import FakeClock
+from tests.stage.sandbox import wait_until
 from tests.stage.serving import serving
 
 MB = 2**20
@@ -273,10 +273,3 @@ def test_visits_that_end_without_a_word_do_not_fill_the_memory(bridge: Bridge):
     assert asyncio.run(kept.admit("2999"))
     with pytest.raises(uploads.UploadRefused):
         asyncio.run(kept.admit("0"))
-
-
-def wait_until(happened: Callable[[], bool]) -> None:
-    deadline_s = time.monotonic() + 10
-    while not happened():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.005)
