@@ -380,7 +380,7 @@ def latest_row(run: Run, states: list[str]) -> dict[str, object]:
 def show(bridge: Bridge, person: Actor, connections: list[Connection]) -> None:
     """Show all of it, and keep it up to date without a reload."""
     selection.follow()
-    page_frame.redraw_for_dialog()
+    page_frame.redraw_if_asked()
     with show_errors():
         heartbeats = overview.workers(bridge, person)
         page_frame.show_worker_notice(bridge, person, heartbeats)

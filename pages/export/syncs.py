@@ -73,7 +73,7 @@ def recurring_syncs(bridge: Bridge, person: Actor) -> list[Freshness]:
 def show_list(bridge: Bridge, person: Actor) -> None:
     """Show the recurring syncs, kept up to date without a reload."""
     selection.redraw_if_opened("syncs")
-    page_frame.redraw_for_dialog()
+    page_frame.redraw_if_asked()
     with show_errors():
         syncs = recurring_syncs(bridge, person)
         if not syncs:

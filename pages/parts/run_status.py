@@ -202,7 +202,7 @@ def time_left(run: Run, log: RunLog | None = None) -> str:
 @st.fragment(run_every="1s")
 def progress(bridge: Bridge, person: Actor, run_id: int) -> None:
     """Show a run while it works, from its row; the whole page is drawn again when it ends."""
-    page_frame.redraw_for_toast()
+    page_frame.redraw_if_asked()
     with show_errors():
         run = runs.get_run(bridge, person, run_id)
         if not is_active(run):

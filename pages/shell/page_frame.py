@@ -197,12 +197,6 @@ def toast(text: str, icon: str) -> None:
     st.session_state.setdefault(_TOASTS, []).append((text, icon))
 
 
-def redraw_for_toast() -> None:
-    """Draw the whole page when a press in this part had something to say."""
-    if st.session_state.get(_TOASTS):
-        st.rerun()
-
-
 def dialog(
     name: str, title: str, *, icon: str, width: Literal["small", "medium", "large"] = "small"
 ) -> Callable[[Callable[Arguments, None]], Callable[Arguments, None]]:
@@ -232,9 +226,12 @@ def open_dialog(name: str, state: dict[str, Any]) -> None:
     st.session_state[_DIALOG_TO_DRAW] = True
 
 
-def redraw_for_dialog() -> None:
-    """Draw the whole page when a button in this fragment opened a dialog: that is the page's, not the fragment's."""
-    if st.session_state.pop(_DIALOG_TO_DRAW, False):
+def redraw_if_asked() -> None:
+    """Draw the whole page when a button in this fragment opened a dialog, or has something to say for a moment.
+
+    Both are the page's, not the fragment's.
+    """
+    if st.session_state.pop(_DIALOG_TO_DRAW, False) or st.session_state.get(_TOASTS):
         st.rerun()
 
 
