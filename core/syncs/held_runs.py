@@ -81,7 +81,12 @@ def decided_as(status: str, step: str) -> str:
 
 def may_run_again(run: Run) -> bool:
     """Return whether a run did not do what it was for, and no other does that in its place."""
-    return run.status in NOT_DONE and decided_as(run.status, run.step) != APPLIED
+    return run.status in NOT_DONE and not was_applied(run)
+
+
+def was_applied(run: Run) -> bool:
+    """Return whether a run was held until a person let it through: another one does what it was for."""
+    return decided_as(run.status, run.step) == APPLIED
 
 
 def decision(run: Run) -> str:

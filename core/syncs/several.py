@@ -25,14 +25,14 @@ from core.errors import (
 from core.rules.due_times import INTERVALS
 from core.syncs.checks import check_settings, get_query_limit, require_room
 from core.syncs.cohorts import check_cohort_id, get_shared_list, why_not_exportable
-from core.syncs.held_runs import decided_as
+from core.syncs.held_runs import was_applied
 from core.syncs.one_time import place_export, queue_export
 from core.syncs.placing import arrange_group, placing_errors
 from core.vendors.mixpanel_answers import Cohort
 from core.vendors.mixpanel_lists import CohortListing
 from data import groups, run_queue, run_stats, runs, syncs
 from data.engine import Engine, as_one
-from data.models import APPLIED, TO_CLAIM, Connection, Run, Schedule, Sync, Timing
+from data.models import TO_CLAIM, Connection, Run, Schedule, Sync, Timing
 from data.repeating import repeated
 from data.run_queue import RunRequest
 from data.syncs import SyncPlace, SyncSettings
@@ -138,15 +138,11 @@ def get_exports(bridge: Bridge, actor: Actor, run_ids: Sequence[int], sync_ids: 
 def _follow_applied(engine: Engine, own: Sequence[Run]) -> list[Run]:
     """Put in the place of each run that was let through the one that does it, which may have been held in turn."""
     last, followed = list(own), set[int]()
-    while following := {run.applied_run_id or 0 for run in last if _was_applied(run)} - followed:
+    while following := {run.applied_run_id for run in last if was_applied(run) and run.applied_run_id} - followed:
         followed |= following
         next_runs = {run.id: run for run in runs.get_several(engine, sorted(following))}
-        last = [next_runs.get(run.applied_run_id, run) if _was_applied(run) else run for run in last]
+        last = [next_runs.get(run.applied_run_id, run) if was_applied(run) else run for run in last]
     return last
-
-
-def _was_applied(run: Run) -> bool:
-    return decided_as(run.status, run.step) == APPLIED and run.applied_run_id is not None
 
 
 @action(Role.ANALYST)
