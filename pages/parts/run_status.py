@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from functools import partial
+from functools import lru_cache, partial
 from typing import NamedTuple, TypedDict, cast
 
 import streamlit as st
@@ -97,6 +97,7 @@ def status_names() -> dict[str, str]:
     return {status: badge.word for status, badge in BADGES.items()} | {each: each.capitalize() for each in DECISIONS}
 
 
+@lru_cache(maxsize=256)  # a list of syncs asks for that of each of their latest runs
 def word_of(status: str, step: str = "") -> str:
     """Return a state within a sentence; of a run that was held, what a person decided."""
     decided = held_runs.decided_as(status, step)

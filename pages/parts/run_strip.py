@@ -49,9 +49,7 @@ def words(marks: Sequence[RunMark]) -> str:
     """Say the same in words: `30 succeeded`, `27 of 30 succeeded, 2 failed`."""
     if not marks:
         return "No run yet"
-    counts = Counter[str]()
-    for (status, step), count in Counter((mark.status, mark.step) for mark in marks).items():
-        counts[run_status.word_of(status, step)] += count
+    counts = Counter(run_status.word_of(mark.status, mark.step) for mark in marks)
     succeeded = counts.pop(run_status.word_of(RunStatus.SUCCEEDED), 0)
     if not counts:
         return f"{number(succeeded)} succeeded"
