@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, case, func, or_
@@ -207,22 +207,29 @@ def largest_drop(engine: Engine, group_id: int, *, changes: int) -> float | None
     return None if largest is None else float(largest)
 
 
-def trends(engine: Engine, *, since: datetime) -> dict[int, list[int]]:
-    """Return each group's size at the end of each day since then on which a run succeeded."""
-    last = (
-        select(col(Run.group_id), func.max(Run.finished_at).label("at"))
-        .where(*_WROTE, col(Run.finished_at) >= since, col(Run.group_id).in_(select(Group.id)))
-        .group_by(col(Run.group_id), _stretch(86_400))
-        .subquery()
-    )
-    is_last = (*_WROTE, col(Run.group_id) == last.c.group_id, col(Run.finished_at) == last.c.at)
-    query = select(Run.group_id, Run.finished_at, Run.members).where(*is_last)
+def trends(engine: Engine, *, since: datetime, until: datetime) -> dict[int, list[int]]:
+    """Return each group's size at the end of each day, in UTC, from one time to another, on which a run succeeded."""
+    # Asked for each group and day, which the index answers at once: together they would read every run in the period.
+    last = [
+        of_each_group(last_of_group(*_WROTE, col(Run.finished_at) >= begin, col(Run.finished_at) < end))
+        for begin, end in _days(since, until)
+    ]
+    query = select(Run.group_id, Run.members).where(col(Run.id).in_(union_all(*last)))
+    sizes_by_group: dict[int, list[int]] = {}
     with read_session(engine) as session:
-        rows = session.exec(query.order_by(col(Run.finished_at), col(Run.id))).all()
-    sizes_by_group: dict[int, dict[datetime | None, int]] = {}
-    for group_id, at, members in rows:
-        sizes_by_group.setdefault(group_id, {})[at] = members
-    return {group_id: list(by_day.values()) for group_id, by_day in sizes_by_group.items()}
+        for group_id, members in session.exec(query.order_by(col(Run.finished_at))).all():
+            sizes_by_group.setdefault(group_id, []).append(members)
+    return sizes_by_group
+
+
+def _days(since: datetime, until: datetime) -> list[tuple[datetime, datetime]]:
+    """List the days in UTC from one time to another, the first from that time on and the last to its end."""
+    days, begin = list[tuple[datetime, datetime]](), since
+    while begin < until:
+        midnight = begin.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+        days.append((begin, midnight))
+        begin = midnight
+    return days
 
 
 class LoggedChange(NamedTuple):

@@ -229,7 +229,8 @@ def sizes(bridge: Bridge, actor: Actor, group_id: int, *, over: timedelta) -> li
 @action(Role.VIEWER)
 def trends(bridge: Bridge, actor: Actor) -> dict[int, list[int]]:
     """Return each group's size on each of the last 14 days on which a run succeeded."""
-    return run_stats.trends(bridge.engine, since=bridge.clock.now() - _TREND_OVER)
+    now = bridge.clock.now()
+    return run_stats.trends(bridge.engine, since=now - _TREND_OVER, until=now)
 
 
 @action(Role.VIEWER)

@@ -82,7 +82,7 @@ def _trends(home: str, _bridge: Bridge, _person: Actor) -> dict[int, list[int]]:
 
 
 def trends(bridge: Bridge, person: Actor) -> dict[int, list[int]]:
-    """Return each group's size on each of the last days; a minute old at most, since it looks at every run of them."""
+    """Return each group's size on each of the last days; a minute old at most, since each is asked for by itself."""
     return _trends(str(bridge.settings.home), bridge, person)
 
 

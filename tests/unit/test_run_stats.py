@@ -77,14 +77,20 @@ def test_sizes_keep_the_last_of_each_step_and_add_up_what_changed(bridge: Bridge
 
 def test_days_end_at_midnight_in_utc_and_not_at_noon(bridge: Bridge, sync: Sync):
     midnight = bridge.clock.now().replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=2)
-    for hour, members in ((11.9, 1), (12.1, 2), (23.9999, 3), (24, 4), (24.6, 5)):
+    for hour, members in ((11.9, 1), (12.1, 2), (23.9999, 3), (24, 4), (24.6, 6), (24.6, 5)):
         ended(bridge, sync, hours_ago=0, finished_at=midnight + timedelta(hours=hour), members=members, added=1)
 
     days = rows.sizes(bridge.engine, sync.group_id, since=midnight, bucket_s=24 * 3600)
     hours = rows.sizes(bridge.engine, sync.group_id, since=midnight, bucket_s=3600)
 
-    assert rows.trends(bridge.engine, since=midnight) == {sync.group_id: [3, 5]}
-    assert [(day.members, day.added) for day in days] == [(3, 3), (5, 2)]
+    def trends(hour: float) -> dict[int, list[int]]:
+        return rows.trends(bridge.engine, since=midnight + timedelta(hours=hour), until=bridge.clock.now())
+
+    assert trends(0) == {sync.group_id: [3, 5]}
+    assert trends(23) == {sync.group_id: [3, 5]}
+    assert trends(24) == {sync.group_id: [5]}
+    assert trends(24.7) == {}
+    assert [(day.members, day.added) for day in days] == [(3, 3), (5, 3)]
     assert [hour.members for hour in hours] == [1, 2, 3, 5]
 
 
@@ -97,7 +103,7 @@ def test_a_run_that_was_overtaken_made_the_size_that_it_left(bridge: Bridge, syn
     since = bridge.clock.now() - timedelta(hours=2)
 
     assert rows.sizes(bridge.engine, sync.group_id, since=since, bucket_s=24 * 3600)[-1].members == 7
-    assert rows.trends(bridge.engine, since=since)[sync.group_id][-1] == 7
+    assert rows.trends(bridge.engine, since=since, until=bridge.clock.now())[sync.group_id][-1] == 7
     by_minute = rows.sizes(bridge.engine, sync.group_id, since=since, bucket_s=1)
     assert [point.members for point in by_minute] == [2, 4, 5, 7]
     settled_by = group_states(bridge, LOCAL)[sync.group_id].settled_by
