@@ -19,7 +19,7 @@ from data import pauses
 from data.alert_channels import list_present_in
 from data.alert_models import AlertChannel
 from data.engine import Engine, read_session, write_session
-from data.models import Connection, Group, Run, RunStatus, Sync, SyncKind, SyncState
+from data.models import FAILED, Connection, Group, Run, RunStatus, Sync, SyncKind, SyncState
 from data.outbox_models import (
     CRITICAL,
     RECOVERED,
@@ -38,8 +38,7 @@ FAILING_AFTER = 3
 # So many failures in a row can be asked for at most; no more are counted.
 MOST_FAILURES = 20
 # How a run of a row of failures ended; a run that was held or cancelled neither goes on with the row nor ends it.
-_FAILED = (RunStatus.FAILED, RunStatus.INTERRUPTED)
-_COUNTED = (*_FAILED, RunStatus.SUCCEEDED)
+_COUNTED = (*FAILED, RunStatus.SUCCEEDED)
 # The runs that say how a sync is: neither previews, nor those that rolled its group back to what the cohort held once.
 _OF_COHORT = (col(Run.dry_run).is_(False), col(Run.restore_snapshot).is_(None))
 
@@ -83,7 +82,7 @@ def note_run_end(session: Session, group_id: int, run_id: int, status: str, *, n
     elif status == RunStatus.HELD and (present is None or present.condition != Condition.HELD):
         facts = _sync_facts(session, sync_id) | _cause(session, run_id)
         _enter(session, f"sync:{sync_id}", present, Finding(Condition.HELD, CRITICAL, facts), now)
-    elif status in _FAILED and present is None:
+    elif status in FAILED and present is None:
         failures = count_failures(session, group_id)
         if failures >= get_failing_after(session):
             facts = _sync_facts(session, sync_id) | _cause(session, run_id) | {"failures": failures}
@@ -150,7 +149,7 @@ def count_failures(session: Session, group_id: int) -> int:
     """Count how many of the runs of a group that ended last failed in a row, up to some."""
     latest = select(Run.status).where(Run.group_id == group_id, *_OF_COHORT, col(Run.status).in_(_COUNTED))
     statuses = session.exec(latest.order_by(*last_ended_first()).limit(MOST_FAILURES)).all()
-    return next((number for number, status in enumerate(statuses) if status not in _FAILED), len(statuses))
+    return next((number for number, status in enumerate(statuses) if status not in FAILED), len(statuses))
 
 
 _RECURRING = (Sync.kind == SyncKind.RECURRING, col(Sync.state) != SyncState.REMOVED)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from sqlmodel import col, select, union_all
 
 from data.engine import Engine, read_session
-from data.models import Run, RunStatus, Sync, SyncKind, SyncState
-from data.run_stats import FAILED, select_newest_of_groups
+from data.models import FAILED, Run, RunStatus, Sync, SyncKind, SyncState
+from data.run_stats import select_newest_of_groups
 
 # So many held runs are listed, and counted, at most.
 MOST_HELD = 1000

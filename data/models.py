@@ -11,6 +11,16 @@ from typing import Any, ClassVar, Literal, NamedTuple
 from sqlalchemy import JSON, BigInteger, Column, ForeignKey, Index, Text, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
+from data.run_states import APPLIED as APPLIED
+from data.run_states import APPLIED_RUN_ID as APPLIED_RUN_ID
+from data.run_states import DECISIONS as DECISIONS
+from data.run_states import DISCARDED as DISCARDED
+from data.run_states import FAILED as FAILED
+from data.run_states import HELD_RUN_ID as HELD_RUN_ID
+from data.run_states import NOT_DONE as NOT_DONE
+from data.run_states import TO_CLAIM as TO_CLAIM
+from data.run_states import UNFINISHED as UNFINISHED
+from data.run_states import RunStatus as RunStatus
 from data.sync_models import VENDOR_ID
 from data.sync_models import Pause as Pause
 from data.sync_models import Schedule as Schedule
@@ -50,29 +60,6 @@ class MemberId(StrEnum):
     APPTIMIZE = ""  # the Apptimize id
     DISTINCT = "distinct"  # the distinct id: every profile is a member, matched or not
     PROPERTY = "property"  # what another profile property holds
-
-
-class RunStatus(StrEnum):
-    """Where a run stands."""
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    WAITING = "waiting"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    HELD = "held"
-    SUPERSEDED = "superseded"  # was held until a newer run took its place
-    INTERRUPTED = "interrupted"
-    CANCELLED = "cancelled"
-
-
-UNFINISHED = (RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.WAITING)
-# The steps of a run that was held and is cancelled, by what a person decided about it.
-DECISIONS = APPLIED, DISCARDED = "applied", "discarded"
-NOT_DONE = (RunStatus.FAILED, RunStatus.INTERRUPTED, RunStatus.CANCELLED)  # of what it was for
-# What stands beside an approval, and beside the hold of a run that was applied: the other run of the two.
-HELD_RUN_ID, APPLIED_RUN_ID = "held_run_id", "applied_run_id"
-TO_CLAIM = (RunStatus.QUEUED, RunStatus.WAITING)  # in the words of the index `run_to_claim`
 
 
 class DoubtCause(StrEnum):

@@ -26,8 +26,6 @@ _OF_A_CHANGE: list[InstrumentedAttribute[Any]] = [
 ]
 
 
-# How runs end that one of the group which ends later may recover.
-FAILED = (RunStatus.FAILED, RunStatus.INTERRUPTED)
 # Such a run wrote its group, or found it as it should be. The last of them to end made it what it is: one that waits
 # for a query is overtaken by later ones.
 _WROTE = (col(Run.status) == RunStatus.SUCCEEDED, col(Run.dry_run).is_(False))

@@ -14,6 +14,7 @@ from data.engine import read_session
 from data.members.proof import Proof
 from data.models import (
     DECISIONS,
+    FAILED,
     UNFINISHED,
     Connection,
     Group,
@@ -135,7 +136,7 @@ def _list_approvals(session: Session, run: Run) -> list[dict[str, Any]]:
     kept = list(run.approvals or ())
     for run_id, status, restore_snapshot, state in earlier:
         is_taken_back = restore_snapshot is not None or state == SyncState.REMOVED
-        if is_taken_back or status not in (RunStatus.FAILED, RunStatus.INTERRUPTED):
+        if is_taken_back or status not in FAILED:
             break
         kept += session.get_one(Run, run_id).approvals or ()
     return kept

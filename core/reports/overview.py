@@ -21,6 +21,7 @@ from data import cohort_reads, deliveries, groups, run_stats, runs
 from data import workers as worker_rows
 from data.attention import MOST_HELD
 from data.models import (
+    FAILED,
     MIXPANEL_SIDE,
     Connection,
     DoubtCause,
@@ -42,7 +43,7 @@ _TREND_OVER = timedelta(days=14)
 # What Excel takes; a longer history is filtered first.
 _ROWS_OF_A_SHEET = 1_000_000
 _ROWS_AT_ONCE = 1000
-FAILING = (*run_stats.FAILED, RunStatus.HELD)
+FAILING = (*FAILED, RunStatus.HELD)
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,7 @@ def _attention(newest: Sequence[Run], held: list[Run], views: Sequence[SyncView]
     # data/attention.py counts the same for the menu.
     paused = [view for view in views if view.sync.kind == SyncKind.RECURRING and view.sync.state == SyncState.PAUSED]
     with_sync = {view.group.id for view in paused}
-    failed = [run for run in newest if run.status in run_stats.FAILED]
+    failed = [run for run in newest if run.status in FAILED]
     not_recovered = {run.group_id for run in held + failed if run.queued_at >= since}
     shown = held + [run for run in failed if run.group_id not in with_sync]
     return AttentionItems(paused, shown, not_recovered=len(not_recovered))

@@ -9,7 +9,7 @@ from datetime import datetime
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
 from data import connections, run_history
-from data.models import DECISIONS, DESTINATION_SIDE, RunFilter, RunStatus
+from data.models import DECISIONS, DESTINATION_SIDE, FAILED, RunFilter, RunStatus
 from data.run_history import RunMark as RunMark
 
 # So many of a sync's latest runs are shown in a row, and so many days beside each other.
@@ -19,7 +19,7 @@ IN_A_ROW, MOST_DAYS = 30, 92
 OUTCOMES: dict[str, tuple[str, ...]] = {
     "Succeeded": (RunStatus.SUCCEEDED,),
     "Held": (RunStatus.HELD, RunStatus.SUPERSEDED, *DECISIONS),
-    "Failed": (RunStatus.FAILED, RunStatus.INTERRUPTED),
+    "Failed": FAILED,
     "Cancelled": (RunStatus.CANCELLED,),
 }
 

@@ -14,7 +14,7 @@ from core.connections.failures import is_of_connection
 from core.syncs import held_runs, run_again, several
 from core.syncs.run_again import RunsAgain
 from core.syncs.several import ExportNow
-from data.models import TO_CLAIM, Run, RunStatus
+from data.models import FAILED, TO_CLAIM, Run, RunStatus
 from pages.export.several import RUNS, SYNCS, read_ids
 from pages.parts import causes, links, run_status, selection, state_chips, tables, whom_to_ask
 from pages.parts.actions import perform, show_errors
@@ -24,7 +24,6 @@ from pages.shell import gate, page_frame
 
 PLACE = "several"
 _OPENED = "several_progress"
-_FAILED = (RunStatus.FAILED, RunStatus.INTERRUPTED)
 # So many cohorts are named beside the cause that they have in common.
 _NAMED = 8
 _QUEUED = run_status.BADGES[RunStatus.QUEUED].word
@@ -125,7 +124,7 @@ def _again_text(done: RunsAgain) -> str:
 
 def _show_failures(bridge: Bridge, person: Actor, exports: Sequence[ExportNow]) -> None:
     """Show each cause of failures once, with the cohorts that it kept from their groups, and who can mend it."""
-    failed = [(each.cohort_name, each.run) for each in exports if each.run and each.run.status in _FAILED]
+    failed = [(each.cohort_name, each.run) for each in exports if each.run and each.run.status in FAILED]
     names = dict[str, list[str]]()
     for name, run in failed:
         names.setdefault(message_text(run.error_message, run.error_advice), []).append(escape_markdown(name))
