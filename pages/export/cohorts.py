@@ -32,11 +32,12 @@ from pages.parts.formatting import (
     pluralize,
     timing_text,
 )
-from pages.parts.selection import Selection
+from pages.parts.selection import Selection, tell_apart
 from pages.shell import gate, page_frame, resources
 
 FAILURE = "cohorts_failure"
 _LISTED = "cohorts_listed"
+_SYNC = "Sync or note"
 # The parameter of the address that names the project of a cohort: several may have one of its number.
 PROJECT = "project"
 COHORTS = Selection(
@@ -207,8 +208,11 @@ def table(
     shown: list[Cohort], groups: dict[int, Group], reads: dict[int, Run], views: dict[int, list[SyncView]]
 ) -> None:
     """Show cohorts as rows, each with the button that exports it, to be selected to export several."""
+    names = tell_apart({cohort.id: cohort.name for cohort in shown}, lambda cohort_id: f" ({cohort_id})")
     rows = [
-        table_row(cohort, groups.get(cohort.id), reads.get(cohort.id), views.get(cohort.id, [])) for cohort in shown
+        table_row(cohort, groups.get(cohort.id), reads.get(cohort.id), views.get(cohort.id, []))
+        | {"Cohort": names[cohort.id]}
+        for cohort in shown
     ]
     tables.rows_to_select(
         rows,
@@ -217,13 +221,10 @@ def table(
         label="Cohorts of the Mixpanel project",
         go_to=COHORTS.go_to,
         opens="Cohort",
-        opens_width=180,
+        opens_width=170,
         button_width=75,
         # A column that is empty for every cohort only takes room away from the names.
-        order=["Cohort", "", "Users"]
-        + (["Matched", "Members", "Sync", "Delivered"] if groups or reads or views else [])
-        + (["Note"] if any(map(marks, shown)) else [])
-        + ["Description", "Id"],
+        order=tables.filled(rows, "Matched", "Members", _SYNC, "Delivered"),
         columns={
             "Users": st.column_config.NumberColumn(
                 format="localized", help="As Mixpanel last counted them. An export reads the cohort again."
@@ -238,24 +239,22 @@ def table(
             "Members": st.column_config.NumberColumn(
                 format="localized", help="Of its group; with several groups, of the one that was delivered last."
             ),
-            "Delivered": st.column_config.TextColumn(width=105),
-            **tables.texts(rows, Sync=120, Note=135),
+            **tables.texts(rows, **{_SYNC: 135, "Delivered": 105}),
             "Description": st.column_config.TextColumn(width="medium"),
         },
     )
 
 
 def table_row(cohort: Cohort, group: Group | None, read: Run | None, views: list[SyncView]) -> dict[str, object]:
-    """Format a cohort for the table."""
+    """Format a cohort for the table; one column holds its sync and its marks, for hardly one has both."""
     return {
-        "": "Open" if why_not_exportable(cohort) else "Export",
         "Cohort": cohort.name,
+        "": "Open" if why_not_exportable(cohort) else "Export",
         "Users": cohort.count,
         "Matched": percent_number(match_rate(read)),
         "Members": group.members if group else None,
-        "Sync": syncs_text(views),
+        _SYNC: ", ".join(filter(None, [*marks(cohort), syncs_text(views)])),
         "Delivered": age(group.delivered_at) if group else "",
-        "Note": ", ".join(marks(cohort)),
         "Description": cohort.description,
         "Id": str(cohort.id),
     }

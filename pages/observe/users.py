@@ -26,6 +26,7 @@ from pages.parts.user_reasons import hint_at_invisible, why_missing
 from pages.shell import gate, page_frame, resources
 
 MOST_IDS, MOST_GROUPS = 20, 10
+_WHY = "Since, or why not"
 
 
 def show_search(delivered: list[Group], destinations: dict[int, str]) -> tuple[str, Group | None]:
@@ -233,10 +234,9 @@ def show_groups(user: UserLookup) -> None:
         go_to=opener(links.GROUPS, "group"),
         opens="Group",
         opens_width=140,
-        order=tables.filled(rows, "Why", "Since"),
         columns={
             "State": state_chips.column([row["State"] for row in rows]),
-            **tables.texts(rows, Since=155, Why=380, Destination=100),
+            **tables.texts(rows, **{_WHY: 380, "Destination": 100}),
         },
     )
 
@@ -247,13 +247,16 @@ def group_row(answer: InGroup) -> dict[str, Any]:
         "Group": group_name(answer.group),
         "State": [state_text(answer)],
         "Destination": answer.destination,
-        "Why": why_missing(answer),
-        "Since": moment(answer.since)
-        if answer.since
-        else f"Before {moment(answer.kept_since)}"
-        if answer.is_member
-        else "",
+        _WHY: why_text(answer),
     }
+
+
+def why_text(answer: InGroup) -> str:
+    """Format since when the user is in the group, or why not: one column, for a row has the one or the other."""
+    if not answer.is_member:
+        return why_missing(answer)
+    since = f"Since {moment(answer.since)}" if answer.since else f"Since before {moment(answer.kept_since)}"
+    return ". ".join(filter(None, (since, why_missing(answer))))
 
 
 def state_text(answer: InGroup) -> str:

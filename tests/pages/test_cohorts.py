@@ -16,6 +16,7 @@ from core.syncs import one_time, recurring, runs, undo
 from core.worker import service
 from data.engine import read_session, write_session
 from data.models import Connection, ConnectionKind, Group, Sync
+from data.query_models import CohortList
 from tests.pages.dashboard import (
     COHORTS,
     CONNECTIONS,
@@ -279,12 +280,28 @@ def test_the_list_tells_match_rate_and_sync_of_each_cohort(practising: Bridge):
     power = table[table["Id"] == str(POWER)].iloc[0]
 
     assert power["Matched"] == int((run.members + run.duplicates) / run.profiles * 1000) / 10
-    assert power["Sync"] == "Every 30 minutes"
+    assert power["Sync or note"] == "Every 30 minutes"
 
     with write_session(practising.engine) as session:
         session.exec(select(Group)).one().project_id += 1  # a cohort of another project may have the same number
     table = open_page(COHORTS).dataframe[0].value
     assert pd.isna(table[table["Id"] == str(POWER)].iloc[0]["Matched"])
+
+
+def test_two_cohorts_of_one_name_are_told_apart_by_their_ids(practising: Bridge):
+    open_page(COHORTS)
+    with write_session(practising.engine) as session:
+        kept = session.exec(select(CohortList)).one()
+        assert isinstance(kept.cohorts, dict)
+        renamed = [
+            {**each, "name": "Twins"} if each["id"] in (POWER, TRIAL) else each for each in kept.cohorts["taken"]
+        ]
+        kept.cohorts = {**kept.cohorts, "taken": renamed}
+
+    table = open_page(COHORTS).dataframe[0].value
+
+    assert {name for name in table["Cohort"] if "Twins" in name} == {f"Twins ({POWER})", f"Twins ({TRIAL})"}
+    assert list(table[table["Id"] == str(EVERYONE)]["Cohort"]) == ["Everyone"]
 
 
 def test_a_group_can_have_a_name_of_its_own_once(practising: Bridge, sandbox: Sandbox):
