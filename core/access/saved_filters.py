@@ -27,8 +27,13 @@ def list_saved_filters(bridge: Bridge, actor: Actor, page: str) -> list[SavedFil
 def save_filter(bridge: Bridge, actor: Actor, page: str, name: str, query: str) -> SavedFilter:
     """Keep a filter under a name, in the place of one of that name. Raises SettingsError naming the field."""
     line = clean_line(name, "Name", most=LONGEST_NAME)
-    if not query or len(query) > LONGEST_QUERY or not _is_query(query):
+    if not query or not _is_query(query):
         raise SettingsError("Filters: there is nothing that could be kept.", advice="Filter the list first.")
+    if len(query) > LONGEST_QUERY:
+        raise SettingsError(
+            f"Filters: at most {LONGEST_QUERY:,} characters of an address are kept, and these take {len(query):,}.",
+            advice="Shorten the text that is searched for, or choose fewer values.",
+        )
     return saved_filters.keep(
         bridge.engine, _owner(actor), page, line, query, check=_check_room, now=bridge.clock.now()
     )

@@ -76,7 +76,7 @@ def _asked(filters: Filters) -> list[tuple[str, str]]:
 def _save(bridge: Bridge, person: Actor, page: str, query: str, place: str) -> None:
     name = st.session_state.get(_name_key(page), "")
     save = partial(saved_filters.save_filter, bridge, person, page, name, query)
-    fields = {"Name": _name_key(page)}
+    fields = {"Name": _name_key(page), "Filters": _name_key(page)}
     perform(place, save, lambda kept: f"The filter {escape_markdown(kept.name)} is saved.", fields=fields)
 
 

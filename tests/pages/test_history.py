@@ -344,6 +344,16 @@ def test_filters_are_kept_under_a_name_for_whoever_kept_them(exported: Bridge):
     assert not [link for link in at.get("page_link") if "Failed" in link.proto.label]
 
 
+def test_filters_whose_address_is_too_long_are_refused_with_what_to_do(exported: Bridge):
+    at = open_page(HISTORY, text="長" * 200, actor="local", period="week", status=["failed"] * 200)
+
+    at.text_input(key="history_saved_name").set_value("Long")
+    drawn(at.button(key="history_save").click().run())
+
+    assert "at most 2,000 characters of an address are kept" in shown(at)
+    assert "Shorten the text" in shown(at)
+
+
 def test_an_address_leads_to_the_runs_of_a_sync(exported: Bridge):
     export(exported, SPENDERS)
 
