@@ -9,6 +9,10 @@ import re
 STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 # The halves of characters that JSON, and bytes that are not UTF-8, can smuggle in one at a time.
 SURROGATE = re.compile("[\ud800-\udfff]")
+# What nobody types into a line: control characters of ASCII and Latin-1, and lone halves of characters.
+UNTYPED = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+# Mixpanel documents no limit for a distinct id; longer ones than this are no ids.
+LONGEST_USER_ID = 1024
 _PLACE = "\ufffd"
 # More than any number here has, and few enough that to read them takes no time.
 _MOST_DIGITS = 20
@@ -30,6 +34,11 @@ def harmless(text: str, *, keep: str = "") -> str:
 def escaped(document: str) -> str:
     """Format what steers as JSON's escapes; in a JSON document in one line it stands in strings alone."""
     return STEERING.sub(lambda match: f"\\u{ord(match[0]):04x}", document)
+
+
+def clean_search(text: str) -> str:
+    """Return what of a text can be searched for: an address may ask for what nobody can type, and no storage takes."""
+    return UNTYPED.sub("", text)[:LONGEST_USER_ID]
 
 
 def whole_of(text: str) -> int | None:

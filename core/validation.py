@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import re
-
 from core.errors import SettingsError
 from core.invisible import INVISIBLE, has_invisible_ends, is_unseen
-from core.text import parse_id
+from core.text import LONGEST_USER_ID, UNTYPED, parse_id
 
-# Control characters of ASCII and Latin-1, and lone surrogates: in no line that a person enters.
-_UNUSABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _LONGEST_SECRET = 1000
 _PASTED = "Pages and documents have such characters: type it, or paste it as plain text."
 
@@ -20,10 +16,18 @@ def clean_line(text: str, field: str, *, most: int = 255) -> str:
     if is_unseen(line):
         raise SettingsError(f"{field}: this is needed.")
     if len(line) > most:
-        raise SettingsError(f"{field}: at most {most} characters.")
-    if _UNUSABLE.search(line):
+        raise SettingsError(f"{field}: at most {most:,} characters.")
+    if UNTYPED.search(line):
         raise SettingsError(f"{field}: it holds characters that cannot be used here.")
     return line
+
+
+def check_user_id(user_id: str) -> None:
+    """Check the id of a user that is looked for, letter by letter: a blank at its end may tell it from another.
+
+    Raises: SettingsError naming the field.
+    """
+    clean_line(user_id, "Id", most=LONGEST_USER_ID)
 
 
 def clean_exact_line(text: str, field: str) -> str:
@@ -45,7 +49,7 @@ def clean_secret(text: str, field: str, hint: str) -> str:
     if INVISIBLE.search(line):
         raise SettingsError(f"{field}: it holds an invisible character.", advice=_PASTED)
     if len(line) > _LONGEST_SECRET:
-        raise SettingsError(f"{field}: at most {_LONGEST_SECRET} characters.", advice=hint)
+        raise SettingsError(f"{field}: at most {_LONGEST_SECRET:,} characters.", advice=hint)
     if not line.isascii() or not line.isprintable():
         raise SettingsError(f"{field}: it holds characters that none has.", advice=f"Copy it again. {hint}")
     return line

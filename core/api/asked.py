@@ -18,13 +18,12 @@ from core.access.roles import Actor
 from core.api.responses import HttpProblem
 from core.bridge import Bridge
 from core.errors import NotFound, SettingsError
-from core.text import MOST_ID, whole_of
+from core.text import LONGEST_USER_ID, MOST_ID, whole_of
 from core.threads import in_own_thread
 from data.storage.port import hurried
 
 T = TypeVar("T")
 
-_LONGEST_ID = 1024  # of a person
 _MOST_PARAMETERS = 10
 _NO_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
@@ -108,8 +107,8 @@ class Asked:
             text = unquote_to_bytes(raw).decode()
         except UnicodeDecodeError:
             raise SettingsError(f"{name}: this is not UTF-8.", advice="Percent-encode the id in UTF-8.") from None
-        if len(text) > _LONGEST_ID:
-            raise SettingsError(f"{name}: at most {_LONGEST_ID:,} characters.")
+        if len(text) > LONGEST_USER_ID:
+            raise SettingsError(f"{name}: at most {LONGEST_USER_ID:,} characters.")
         return text
 
     def query(self, *known: str) -> dict[str, str]:

@@ -23,7 +23,7 @@ from core.connections.project import match_rule
 from core.errors import NotFound, SettingsError, StorageFailed
 from core.files import replacing
 from core.rules.matching import APPTIMIZE_PROPERTY, PREFIXES
-from core.text import shown
+from core.text import LONGEST_USER_ID, clean_search, shown
 from core.validation import clean_line
 from data import associations
 from data.associations import AcceptedChoice, Choice, Move, PrefixChoice, Refusal
@@ -135,7 +135,10 @@ def associate_one(
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(["distinct_id", "apptimize_id"])
     rows.writerow(
-        [clean_line(distinct_id, "Distinct id", most=1024), clean_line(apptimize_id, "Apptimize id", most=256)]
+        [
+            clean_line(distinct_id, "Distinct id", most=LONGEST_USER_ID),
+            clean_line(apptimize_id, "Apptimize id", most=256),
+        ]
     )
     file = io.BytesIO(text.getvalue().encode())
     return start_association(bridge, actor, file, mixpanel=mixpanel, lease_owner=lease_owner)
@@ -300,7 +303,7 @@ def planned_rows(
     rows = import_rows(bridge, association_id)
     if not rows.has_plan:
         raise NotFound("The rows of this association are not kept.", advice="Start with the file again.")
-    which = RowFilter(problems, writable, warned, search)
+    which = RowFilter(problems, writable, warned, clean_search(search))
     return PlannedPage(rows.planned(which, offset=offset, limit=limit), rows.count(which))
 
 

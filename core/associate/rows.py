@@ -18,14 +18,12 @@ from core.errors import SettingsError
 from core.invisible import INVISIBLE, is_unseen
 from core.rules.matching import MAX_LENGTH, PREFIXES
 from core.rules.suspect_ids import Suspect, Warn, bare, find_suspicions, may_be_suspect
-from core.text import SURROGATE
+from core.text import LONGEST_USER_ID, SURROGATE
 from data.members import association_check
 from data.members.association_rows import RawRow
 from data.models import Member
 
 MOST_ROWS = 1_000_000
-# Mixpanel documents no limit for a distinct id; longer ones than this are no ids.
-_MAX_DISTINCT_ID = 1024
 _LONGEST_LINE = 2**20
 # Rows that are not written are kept cut to this, to look at.
 _SHOWN = 10_000
@@ -81,7 +79,7 @@ PROBLEMS: dict[str, str] = {
     Problem.SPACES: "An id begins or ends with a space.",
     Problem.FORMULA: "An id begins with =, as a formula of a spreadsheet does.",
     Problem.NOT_AN_ID: "Mixpanel takes this value for no id at all.",
-    Problem.TOO_LONG: f"An id is too long: at most {MAX_LENGTH} characters, {_MAX_DISTINCT_ID:,} for a distinct id.",
+    Problem.TOO_LONG: f"An id is too long: at most {MAX_LENGTH} characters, {LONGEST_USER_ID:,} for a distinct id.",
     Problem.SWAPPED: "The two ids look swapped: the distinct id starts with i_ or a_, the other does not.",
     Suspect.EXPONENT: "An id is a number in exponent form, such as 1.2E+15: its last digits are gone.",
     Suspect.THOUSANDS: "An id is a number with separators between its thousands, such as 1,234,567.",
@@ -245,7 +243,7 @@ def _find_problem(member: Member, *, expects_prefix: bool) -> str | None:
         return Problem.FORMULA
     if distinct_id.lower() in _NO_IDS or apptimize_id.lower() in _NO_IDS:
         return Problem.NOT_AN_ID
-    if len(distinct_id) > _MAX_DISTINCT_ID or len(apptimize_id) > MAX_LENGTH:
+    if len(distinct_id) > LONGEST_USER_ID or len(apptimize_id) > MAX_LENGTH:
         return Problem.TOO_LONG
     if expects_prefix and distinct_id.startswith(PREFIXES) and not apptimize_id.startswith(PREFIXES):
         return Problem.SWAPPED

@@ -31,7 +31,7 @@ from core.leases import lock
 from core.leases.lease import new_lease_owner
 from core.leases.watch import look_together
 from core.threads import in_own_thread, in_stoppable_thread, to_its_end
-from core.validation import clean_line
+from core.validation import check_user_id
 from core.worker.run_execution import watch_runs
 from data import engine, forgetting
 from data.forgetting import ALL, Forgotten, InDoubt
@@ -43,7 +43,6 @@ from data.models import LeaseKind
 # More ids than one person has: what belongs together then is a mistake, such as a property that a company shares.
 MOST_IDS = 12
 _PATIENCE_S = 60.0
-_LONGEST = 1024
 _YOUNG_S = 3600
 # What the hash of the audit log is made for: that of an address is never that of an id.
 _FOR_HASH = "forgotten id\n"
@@ -55,7 +54,7 @@ def find_traces(bridge: Bridge, actor: Actor, user_id: str, *, alone: bool = Fal
 
     Raises: SettingsError, IdShared, StorageFailed.
     """
-    clean_line(user_id, "Id", most=_LONGEST)
+    check_user_id(user_id)
     person, search = _find_person(bridge, user_id, alone=alone)
     counts = search.count(person.all)
     rows = AssociationFilesWithout(bridge)
@@ -89,7 +88,7 @@ def forget_person(
     nothing is changed then, unless it was too late. Returns what was removed. Raises SettingsError, IdShared,
     RunAlreadyActive, StorageFailed.
     """
-    clean_line(user_id, "Id", most=_LONGEST)
+    check_user_id(user_id)
 
     async def main() -> Traces:
         task = asyncio.current_task()

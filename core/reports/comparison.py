@@ -10,6 +10,7 @@ from core.bridge import Bridge
 from core.errors import SettingsError
 from core.reports.members import lines_of_changes, require_kept
 from core.syncs.runs import members_not_kept
+from core.text import clean_search
 from data import proofs
 from data.members import search as member_search
 from data.members.duck import MembersDamaged
@@ -107,7 +108,7 @@ def find_compared(
 ) -> SearchPage:
     """Page and search through who joined, or left, between two runs. Raises as `compare_runs` does."""
     name = compare_runs(bridge, actor, before_id, after_id).name
-    return member_search.find_changes(bridge.snapshots, name, kind, PageRequest(search, offset, limit))
+    return member_search.find_changes(bridge.snapshots, name, kind, PageRequest(clean_search(search), offset, limit))
 
 
 @action(Role.VIEWER)

@@ -13,6 +13,7 @@ from core.connections.lookup import find_project, require_one_project
 from core.errors import NotFound, StorageFailed
 from core.rules.id_words import id_words
 from core.rules.matching import id_kind
+from core.text import clean_search
 from data import cohort_reads, groups, proofs, runs
 from data.cohort_reads import CohortRead, ReadShare
 from data.members.duck import MembersDamaged
@@ -167,6 +168,7 @@ def excluded(
 ) -> ExcludedPage:
     """Page through the profiles of a read that made no member. Raises NotFound, StorageFailed."""
     _, name = _kept(bridge, run_id)
+    search = clean_search(search)
     return ExcludedPage(
         list_excluded(bridge.snapshots, name, reasons=reasons, search=search, offset=offset, limit=limit),
         count_excluded(bridge.snapshots, name, reasons=reasons, search=search),
@@ -180,7 +182,7 @@ def excluded_csv(
     """Yield the same profiles as CSV for reading. Raises NotFound, StorageFailed."""
     run, name = _kept(bridge, run_id)
     columns = (*_EXCLUDED_COLUMNS, id_words(run.matched_by).column)
-    chunks = iterate_excluded(bridge.snapshots, name, reasons=reasons, search=search)
+    chunks = iterate_excluded(bridge.snapshots, name, reasons=reasons, search=clean_search(search))
     return spreadsheet.lines(columns, storage_errors_of(shown_row(row) for chunk in chunks for row in chunk))
 
 

@@ -12,6 +12,7 @@ from core.errors import NotFound, StorageFailed
 from core.rules.id_words import id_words
 from core.syncs.groups import get_base
 from core.syncs.runs import members_not_kept
+from core.text import clean_search
 from data import groups, proofs, run_stats, runs
 from data.members import search as member_search
 from data.members.duck import MembersDamaged
@@ -25,7 +26,9 @@ def find_members(
     bridge: Bridge, actor: Actor, group_id: int, *, search: str = "", offset: int = 0, limit: int = 50
 ) -> SearchPage:
     """Page and search through what was last delivered, in order of Apptimize id. Raises NotFound, StorageFailed."""
-    return member_search.find_members(bridge.snapshots, get_base(bridge, group_id), PageRequest(search, offset, limit))
+    return member_search.find_members(
+        bridge.snapshots, get_base(bridge, group_id), PageRequest(clean_search(search), offset, limit)
+    )
 
 
 @action(Role.VIEWER)
@@ -52,7 +55,7 @@ def find_changes(
     limit: int = 50,
 ) -> SearchPage:
     """Page and search through who joined, or left, with a run, or would have. Raises NotFound, StorageFailed."""
-    difference, request = _difference(bridge, run_id), PageRequest(search, offset, limit)
+    difference, request = _difference(bridge, run_id), PageRequest(clean_search(search), offset, limit)
     return member_search.find_changes(bridge.snapshots, difference, kind, request)
 
 
@@ -68,7 +71,7 @@ def find_unchanged(
 ) -> SearchPage:
     """Page and search through who a run left unchanged, or would have. Raises NotFound, StorageFailed."""
     unchanged = _unchanged(bridge, run_id)
-    request = PageRequest(search, offset, limit)
+    request = PageRequest(clean_search(search), offset, limit)
     return member_search.find_others(
         bridge.snapshots, *unchanged.files, request, total=_count_unchanged(bridge, unchanged)
     )

@@ -16,6 +16,7 @@ from core.reports.comparison import is_made_of
 from core.rules.id_words import id_words
 from core.rules.matching import id_kind
 from core.syncs.groups import get_base
+from core.text import clean_search
 from data import groups, proofs
 from data.members import search as member_search
 from data.members.duck import MembersDamaged, MembersGone
@@ -188,7 +189,7 @@ def find_shared(
     Raises: NotFound, SettingsError where they know people by different ids, StorageFailed where it is not known.
     """
     return member_search.find_members(
-        bridge.snapshots, _keep_shared(bridge, first, second), PageRequest(search, offset, limit)
+        bridge.snapshots, _keep_shared(bridge, first, second), PageRequest(clean_search(search), offset, limit)
     )
 
 

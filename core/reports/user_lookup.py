@@ -22,7 +22,7 @@ from core.reports.memberships import (
 )
 from core.reports.user_reads import MOST_IDS, GroupFiles, UserIds, UserReads, get_reads
 from core.rules.matching import id_kind
-from core.validation import clean_line
+from core.validation import check_user_id
 from data import associations, groups, run_stats
 from data.members.lookup import list_members_with, list_membership_changes
 from data.models import DUPLICATE, Association, Group, ImportStage, Member, MembershipChange
@@ -148,7 +148,7 @@ def look_up_user(
     Since when a user is in a group, or was removed, is worked out from the newest `look_through` changes of these
     groups. Raises SettingsError, StorageFailed.
     """
-    clean_line(user_id, "Id", most=1024)  # only checked: a space at its end may be what tells it from another
+    check_user_id(user_id)
     ids = UserIds(user_id)
     reads = get_reads(bridge, group_id)
     # Twice: the Apptimize id that the first finds leads to other profiles that have it too.

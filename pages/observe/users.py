@@ -33,7 +33,7 @@ def show_search(delivered: list[Group], destinations: dict[int, str]) -> tuple[s
     """Show the fields for whom to look up, and in which group; the address keeps both."""
     filters = Filters("users")
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        user_id = filters.exact(
+        user_id = filters.user_id(
             st.text_input, "Distinct id or Apptimize id", "id", width=440,
             placeholder="The whole id, as Mixpanel or Apptimize spells it",
             help="Or the id that another destination knows the user by.",
@@ -321,7 +321,7 @@ with show_errors():
             icon=":material/arrow_back:",
             query_params={"group": str(group.id)},
         )
-    if user_id.strip():
+    if user_id:
         show_user(bridge, person, user_id, group)
     else:
         st.caption("What is known comes from cohort reads and associations; Mixpanel is not asked.")

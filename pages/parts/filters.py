@@ -5,7 +5,6 @@ Streamlit's own binding to the address writes an option's label, its color inclu
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any, TypeVar
 
 import streamlit as st
 
+from core.text import LONGEST_USER_ID, clean_search
 from pages.parts import folded
 from pages.parts.formatting import escape_markdown, number, pluralize
 from pages.parts.pager import Pager
@@ -31,8 +31,12 @@ _LONGEST_SEARCH = 200
 
 
 def _clean_search(text: str) -> str:
-    """Return what can be searched for: an address may ask for what nobody can type, and no database takes."""
-    return "".join(letter for letter in text if unicodedata.category(letter) not in ("Cc", "Cs"))[:_LONGEST_SEARCH]
+    return clean_search(text)[:_LONGEST_SEARCH]
+
+
+def cut_id(text: str) -> str:
+    """Return the id of a user as it may stand in an address: one that is too long stays so, and is not the longer."""
+    return text[: LONGEST_USER_ID + 1]
 
 
 @dataclass(frozen=True)
@@ -104,9 +108,9 @@ class Filters:
         entered = self._draw(show, label, name, field, type="search", max_chars=_LONGEST_SEARCH, **look)
         return _clean_search(str(entered or "")).strip()
 
-    def exact(self, show: Callable[..., str], label: str, name: str, **look: Any) -> str:
-        """Show a field for a text that counts as it is, blanks included."""
-        return str(self._draw(show, label, name, _Field("", str, str), **look) or "")
+    def user_id(self, show: Callable[..., str], label: str, name: str, **look: Any) -> str:
+        """Show a field for the id of a user, which counts as it is, blanks included; `core` refuses one too long."""
+        return cut_id(str(self._draw(show, label, name, _Field("", cut_id, cut_id), **look) or ""))
 
     def one(
         self,

@@ -12,6 +12,7 @@ from core.reports import members_since
 from core.reports.members import SearchPage
 from core.reports.memberships import Membership
 from core.rules.id_words import IdWords, id_words
+from core.text import LONGEST_USER_ID, clean_search
 from pages.parts import selection, tables
 from pages.parts.actions import show_errors
 from pages.parts.formatting import moment, number, pluralize
@@ -51,14 +52,16 @@ def show(
     """
     selection.redraw_if_opened(key)
     pager = Pager(f"{key}_page", _PAGE_ROWS)
-    search = st.text_input(
+    entered = st.text_input(
         f"Search {label.lower()}",
         key=f"{key}_search",
         type="search",
         live="400ms",
+        max_chars=LONGEST_USER_ID,
         placeholder=id_words(matched_by).search,
         on_change=pager.to_first_page,
-    ).strip()
+    )
+    search = clean_search(entered).strip()
     with show_errors():
         page = pager.find(lambda offset: find(search=search, offset=offset, limit=pager.rows))
         if page.total:

@@ -13,6 +13,7 @@ from core.reports.absence import explain_absence
 from core.reports.user_lookup import InGroup, UserLookup
 from pages.parts import user_absence
 from pages.parts.excluded_profiles import reason_text
+from pages.parts.filters import cut_id
 from pages.parts.formatting import error_text, escape_markdown
 from pages.parts.links import USERS
 from pages.parts.selection import opener
@@ -57,7 +58,7 @@ def lookup_field(key: str) -> None:
 
 def _look_up(key: str) -> None:
     if user_id := st.session_state[key]:
-        opener(USERS, "id")(user_id)
+        opener(USERS, "id")(cut_id(user_id))
 
 
 def explain_search(

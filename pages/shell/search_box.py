@@ -17,6 +17,7 @@ from core.reports.search import MOST_HITS, Findings, Hit, Kind, may_be_user_id, 
 from core.reports.user_lookup import UserLookup
 from pages.parts import links, run_status, user_absence, user_reasons
 from pages.parts.actions import show_errors
+from pages.parts.filters import cut_id
 from pages.parts.formatting import escape_markdown, group_name, pluralize
 from pages.parts.selection import opener
 from pages.shell import page_frame
@@ -28,7 +29,7 @@ shortcut_utils._KEY_ALIASES.setdefault(_KEYS, _KEYS)  # noqa: SLF001
 SHORTCUT = f"Ctrl+{_KEYS}"
 
 _DIALOG, _TEXT, _OPENED = "search", "search_text", "search_opened"
-_MOST_CHARS, _SHOWN_CHARS = 1024, 80
+_SHOWN_CHARS = 80
 _MOST_GROUPS = 3
 
 # What is searched, and an example of each; syncs and cohorts are for those who may open them.
@@ -115,7 +116,7 @@ def _show_hint(ways: int, *, is_viewer: bool) -> None:
 
 
 def _entered(field: str) -> str:
-    return st.session_state.get(field, "")[:_MOST_CHARS]
+    return cut_id(st.session_state.get(field, ""))
 
 
 def _open_first(bridge: Bridge, person: Actor, field: str) -> None:

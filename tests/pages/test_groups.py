@@ -60,6 +60,15 @@ def test_members_are_paged_and_searched(practising: Bridge, sandbox: Sandbox):
 
     drawn(at.text_input(key="groups_members_search").set_value("nobody%_").run())
     assert "No member matches the search." in shown(at)
+    drawn(at.text_input(key="groups_members_search").set_value(f"{members[-1]}\0").run())
+    assert list(at.dataframe[0].value["Apptimize id"]) == [members[-1]]
+
+
+def test_a_search_for_what_no_storage_takes_blames_no_file(exported: Bridge):
+    everybody = members.find_members(exported, LOCAL, 1).total
+
+    for text, total in {"\ud800": everybody, "nobody\0\udfff": 0, "x" * 60_000: 0}.items():
+        assert members.find_members(exported, LOCAL, 1, search=text).total == total
 
 
 def test_a_group_is_found_by_the_name_that_is_shown_and_by_that_of_its_next_delivery(practising: Bridge):

@@ -129,6 +129,25 @@ def test_an_unknown_id_is_said_and_shown_as_it_is(practising: Bridge):
     assert "This group does not have this id" in shown(open_page(USERS, id="no**body**", group=1))
 
 
+@pytest.mark.parametrize(
+    ("user_id", "sentence"),
+    [
+        ("x" * 60_000, "Id: at most 1,024 characters."),
+        ("i_a\0b", "Id: it holds characters that cannot be used here."),
+        ("   ", "Id: this is needed."),
+    ],
+    ids=["long", "control", "blank"],
+)
+def test_what_is_no_id_is_refused_where_it_is_entered(exported: Bridge, user_id: str, sentence: str):
+    at = open_page(USERS, id=user_id)
+
+    assert sentence in shown(at)
+    assert len(at.text_input(key="users_id").value) < 2_000
+    drawn(at.text_input(key="users_id").set_value(user_id * 2).run())
+    assert sentence in shown(at)
+    assert len(at.query_params["id"][0]) < 2_000
+
+
 def test_an_id_that_was_pasted_with_an_invisible_character_says_so(practising: Bridge):
     export(practising, POWER)
 
