@@ -59,9 +59,9 @@ def count_by_day(engine: Engine, which: RunFilter, days: Sequence[tuple[datetime
     counts: list[dict[str, int]] = [{} for _ in days]
     if not days:
         return counts
-    each = [_count_in(number, conditions(which), *day) for number, day in enumerate(days)]
-    together = union_all(*each).subquery()
     with read_session(engine) as session:
+        wanted = conditions(session, which)
+        together = union_all(*(_count_in(number, wanted, *day) for number, day in enumerate(days))).subquery()
         for number, name, runs in session.exec(select(together.c.number, together.c.status, together.c.runs)).all():
             counts[number][name] = runs
     return counts

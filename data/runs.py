@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Engine, String, case, cast, func, not_, or_
 from sqlmodel import Session, col, select
 
-from data import proofs, receivers, tried
+from data import folded_search, proofs, receivers, tried
 from data.engine import read_session
 from data.members.proof import Proof
 from data.models import (
@@ -157,14 +157,14 @@ def find_later_write(engine: Engine, run: Run) -> int | None:
 def list_runs(engine: Engine, which: RunFilter, *, limit: int = 50, offset: int = 0) -> list[Run]:
     """List runs, newest first."""
     with read_session(engine) as session:
-        query = select(Run).where(*conditions(which)).order_by(col(Run.id).desc()).limit(limit).offset(offset)
+        query = select(Run).where(*conditions(session, which)).order_by(col(Run.id).desc()).limit(limit).offset(offset)
         return list(session.exec(query).all())
 
 
 def count_runs(engine: Engine, which: RunFilter) -> int:
     """Count the runs that `list_runs` would page through."""
     with read_session(engine) as session:
-        return session.exec(select(func.count()).select_from(Run).where(*conditions(which))).one()
+        return session.exec(select(func.count()).select_from(Run).where(*conditions(session, which))).one()
 
 
 def told_status() -> ColumnElement[str]:
@@ -183,8 +183,8 @@ def _is_told_as(statuses: Sequence[str]) -> ColumnElement[bool]:
     return or_(is_one, (col(Run.status) == RunStatus.CANCELLED) & col(Run.step).in_(decided))
 
 
-def conditions(which: RunFilter) -> list[Any]:
-    """Build the conditions of a statement for the runs that a filter asks for."""
+def conditions(session: Session, which: RunFilter) -> list[Any]:
+    """Build the conditions of a statement in this session for the runs that a filter asks for."""
     conditions: list[Any] = []
     if which.sync_id is not None:
         conditions.append(col(Run.sync_id) == which.sync_id)
@@ -201,8 +201,7 @@ def conditions(which: RunFilter) -> list[Any]:
     if which.destination:
         conditions.append(col(Run.destination) == which.destination)
     if which.text:
-        in_cohort_name = col(Run.cohort_name).icontains(which.text, autoescape=True)
-        conditions.append(or_(in_cohort_name, col(Run.group_name).icontains(which.text, autoescape=True)))
+        conditions.append(folded_search.contains(session, which.text, Run.cohort_name, Run.group_name))
     if which.since:
         conditions.append(col(Run.queued_at) >= which.since)
     if which.until:

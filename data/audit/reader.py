@@ -8,8 +8,9 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import Engine, func
-from sqlmodel import col, select
+from sqlmodel import Session, col, select
 
+from data import folded_search
 from data.audit.anchor import read_anchor
 from data.audit.chain import GAP, RESTORED, digest
 from data.engine import read_session
@@ -55,7 +56,7 @@ class AuditCheck:
 def list_entries(engine: Engine, which: AuditFilter, *, limit: int = 50, offset: int = 0) -> list[AuditEntry]:
     """List lines, newest first."""
     with read_session(engine) as session:
-        query = select(AuditEntry).where(*_conditions(which)).order_by(col(AuditEntry.number).desc())
+        query = select(AuditEntry).where(*_conditions(session, which)).order_by(col(AuditEntry.number).desc())
         return list(session.exec(query.limit(limit).offset(offset)).all())
 
 
@@ -68,15 +69,17 @@ def get_entry(engine: Engine, number: int) -> AuditEntry | None:
 def count_entries(engine: Engine, which: AuditFilter) -> int:
     """Count the lines that `list_entries` pages through."""
     with read_session(engine) as session:
-        return session.exec(select(func.count()).select_from(AuditEntry).where(*_conditions(which))).one()
+        return session.exec(select(func.count()).select_from(AuditEntry).where(*_conditions(session, which))).one()
 
 
 def iterate(engine: Engine, which: AuditFilter) -> Iterator[AuditEntry]:
     """Yield lines, oldest first, a few at a time."""
     last = 0
+    with read_session(engine) as session:
+        conditions = _conditions(session, which)
     while True:
         with read_session(engine) as session:
-            query = select(AuditEntry).where(col(AuditEntry.number) > last, *_conditions(which))
+            query = select(AuditEntry).where(col(AuditEntry.number) > last, *conditions)
             entries = session.exec(query.order_by(col(AuditEntry.number)).limit(_CHUNK)).all()
         yield from entries
         if len(entries) < _CHUNK:
@@ -90,12 +93,12 @@ def list_actions(engine: Engine) -> list[str]:
         return list(session.exec(select(AuditEntry.action).distinct().order_by(col(AuditEntry.action))).all())
 
 
-def _conditions(which: AuditFilter) -> list[Any]:
+def _conditions(session: Session, which: AuditFilter) -> list[Any]:
     conditions = list[Any]()
     if which.who:
-        conditions.append(col(AuditEntry.who).icontains(which.who, autoescape=True))
+        conditions.append(folded_search.contains(session, which.who, AuditEntry.who))
     if which.text:
-        conditions.append(col(AuditEntry.subject).icontains(which.text, autoescape=True))
+        conditions.append(folded_search.contains(session, which.text, AuditEntry.subject))
     if which.action:
         conditions.append(col(AuditEntry.action) == which.action)
     if which.outcome:

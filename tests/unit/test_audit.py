@@ -334,7 +334,9 @@ def test_the_log_can_be_filtered_and_paged_through_in_the_database(five_lines: B
     assert [line.subject for line in audit_log.list_audit(five_lines, LOCAL, query)] == ["p3@example.com"]
     assert audit_log.count_audit(five_lines, LOCAL, reader.AuditFilter(who="LOC")) == 5
     assert audit_log.count_audit(five_lines, LOCAL, reader.AuditFilter(who="%")) == 0
-    second = audit_log.list_audit(five_lines, LOCAL, limit=2, offset=2)
+    roles.note_refusal(five_lines, "Jürgen", "sign_in", "großer Ärger")
+    assert audit_log.count_audit(five_lines, LOCAL, reader.AuditFilter(text="GROSSER ÄRGER", who="jÜRG")) == 1
+    second = audit_log.list_audit(five_lines, LOCAL, limit=2, offset=3)
     assert [line.number for line in second] == [3, 2]
 
 

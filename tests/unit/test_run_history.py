@@ -94,6 +94,32 @@ def test_runs_are_counted_by_the_days_they_were_queued_in_as_the_filter_asks(
 
 
 @pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("ÄRGER", ["Große ärger_1", "ärgeR"]),
+        ("GROSSE", ["Große ärger_1"]),
+        ("r_1", ["Große ärger_1"]),
+        ("%", []),
+        ("ΟΔΟΣ", ["οδος"]),
+        ("kohorte", ["Große ärger_1", "ärgeR", "οδος"]),
+    ],
+)
+def test_runs_are_found_by_names_whatever_their_case(
+    bridge: Bridge, group_with_runs: list[Run], text: str, names: list[str]
+):
+    for name in ("Große ärger_1", "ärgeR", "οδος"):
+        add_runs(bridge, group_with_runs[0], ["succeeded"], cohort_name="KOHORTE", group_name=name)
+
+    listed = runs.list_runs(bridge, LOCAL, RunFilter(text=text))
+
+    assert sorted(run.group_name for run in listed) == names
+    assert runs.count_runs(bridge, LOCAL, RunFilter(text=text)) == len(names)
+    day = bridge.clock.now() - DAY, bridge.clock.now() + DAY
+    (counted,) = run_history.count_runs_by_day(bridge, LOCAL, RunFilter(text=text), [day])
+    assert sum(counted.ended.values()) == len(names)
+
+
+@pytest.mark.parametrize(
     ("asked", "steps"),
     [(["cancelled"], ["done"]), (["applied"], ["applied"]), (["cancelled", "discarded"], ["done", "discarded"])],
 )
