@@ -115,13 +115,16 @@ def _as_rows(grids: Sequence[SlotGrid]) -> Any:
     return values(*columns, name="grid").data([tuple(each) for each in grids]).cte("grid")
 
 
-def list_timed(engine: Engine, sync_ids: Sequence[int], *, since: datetime) -> dict[int, list[TimedRun]]:
-    """List the runs of these syncs queued since then that were to make a group equal to its cohort, by sync."""
+def list_timed(
+    engine: Engine, sync_ids: Sequence[int], *, since: datetime, until: datetime | None = None
+) -> dict[int, list[TimedRun]]:
+    """List the runs of these syncs queued in a while that were to make a group equal to its cohort, by sync."""
     query = select(Run.sync_id, Run.queued_at, Run.finished_at, Run.status)
     query = query.where(col(Run.sync_id).in_(sync_ids), col(Run.queued_at) >= since, *_IS_MEANT)
+    query = query if until is None else query.where(col(Run.queued_at) <= until)
     runs: dict[int, list[TimedRun]] = {}
     with read_session(engine) as session:
         newest = query.order_by(col(Run.id).desc()).limit(_MOST_RUNS)
         for sync_id, queued_at, finished_at, status in session.exec(newest).all():
             runs.setdefault(sync_id, []).append(TimedRun(queued_at, finished_at, status))
-    return {sync_id: timed[::-1] for sync_id, timed in runs.items()}
+    return {sync_id: sorted(timed, key=lambda run: run.queued_at) for sync_id, timed in runs.items()}

@@ -56,32 +56,9 @@ def find_expectation(sync: Sync, noted: Sequence[Pause], *, since: datetime) -> 
     return Expectation(begin, pauses)
 
 
-def count_over(sync_id: int, every_minutes: int, expectation: Expectation, *, now: datetime) -> int:
-    """Count the times that a sync with an interval was due at which are over: what `judge` finds met, late or missed.
-
-    A time within a pause is not among them, but for the last: a sync that is resumed is due at once.
-    """
-
-    def count(since: datetime, until: datetime) -> int:
-        return due_times.count_slots(sync_id, every_minutes, since=since, until=until)
-
-    resumed = {each.ended_at for each in expectation.pauses if each.ended_at and count(each.began_at, each.ended_at)}
-    over = 0
-    for begin, end in _list_active_periods(expectation, now):
-        is_last = end == now  # the last of its times is not over
-        slots = count(begin, end if is_last else end - _TIME_TO_RUN)
-        over += max(slots + (begin in resumed) - is_last, 0)
-    return over
-
-
-def _list_active_periods(expectation: Expectation, now: datetime) -> list[tuple[datetime, datetime]]:
-    """List the periods in which runs were expected, each with its begin and end."""
-    periods, begin = list[tuple[datetime, datetime]](), expectation.since
-    for pause in expectation.pauses:
-        if pause.began_at > begin:
-            periods.append((begin, pause.began_at))
-        begin = max(begin, pause.ended_at or now)
-    return [*periods, (begin, now)] if begin < now else periods
+def count_over(sync_id: int, every_minutes: int, *, since: datetime, now: datetime) -> int:
+    """Count the times that a sync with an interval was due at which are over; it was not paused."""
+    return max(due_times.count_slots(sync_id, every_minutes, since=since, until=now) - 1, 0)
 
 
 def judge(due: Sequence[datetime], runs: Sequence[TimedRun], pauses: Sequence[Pause], *, now: datetime) -> list[Slot]:

@@ -23,11 +23,13 @@ _LOOKS: dict[SlotState, tuple[Color, int]] = {
     SlotState.OPEN: ("blue", 4),
 }
 _WORDS = {
-    SlotState.MET: "on time",
     SlotState.LATE: "late",
     SlotState.MISSED: "missed",
+    SlotState.OPEN: "not done yet",
     SlotState.PAUSED: "paused",
 }
+# What is said of the time that is not over, where no other one is.
+_OF_FIRST = {SlotState.MET: "On time so far", SlotState.PAUSED: "Nothing was due"}
 # The picture moves on only so often: a list would flicker with each new one.
 _STEP_S = 300
 _TICK_H = 6
@@ -75,15 +77,10 @@ def _ticks(begins_s: float, ends_s: float) -> list[float]:
 
 
 def words(told: SlotLine) -> str:
-    """Say the same in words: `94 of 96 on time, 1 late, 1 missed`."""
-    counts = told.counts
-    over = sum(counts[state] for state in (SlotState.MET, SlotState.LATE, SlotState.MISSED))
-    others = [
-        f"{number(counts[state])} {word}"
-        for state, word in _WORDS.items()
-        if counts[state] and state is not SlotState.MET
-    ]
-    if over:
-        met = f"{number(counts[SlotState.MET])} of {number(over)} on time"
-        return ", ".join([met, *others])
-    return ", ".join(others).capitalize() if others else "Nothing was due"
+    """Say the same in words, of the times that are over: `94 of 96 on time, 1 late, 1 missed`."""
+    on_time, counts = told.on_time, told.counts
+    parts = [f"{number(on_time.met)} of {number(on_time.due)} on time"] if on_time.due else []
+    parts += [f"{number(counts[state])} {word}" for state, word in _WORDS.items() if counts[state]]
+    if on_time.due or not told.slots:
+        return ", ".join(parts) or "Nothing was due"
+    return ", ".join([_OF_FIRST.get(told.slots[-1].state, "Not done yet"), *parts])

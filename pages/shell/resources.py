@@ -19,7 +19,7 @@ from core.bridge import Bridge
 from core.clock import SYSTEM_CLOCK
 from core.errors import CohortBridgeError
 from core.reports import overview
-from core.reports.met_counts import MetCounts
+from core.reports.on_time_kept import OnTimeKept
 from core.reports.open_names import find_open_name
 from core.reports.slots import OnTime, list_on_time
 from core.syncs.listing import SyncView
@@ -87,13 +87,13 @@ def trends(bridge: Bridge, person: Actor) -> dict[int, list[int]]:
 
 
 @st.cache_resource(show_spinner=False)
-def _met_counts(home: str) -> MetCounts:
-    return MetCounts()
+def _on_time_kept(home: str) -> OnTimeKept:
+    return OnTimeKept()
 
 
 def on_time(bridge: Bridge, person: Actor, views: Sequence[SyncView]) -> dict[int, OnTime]:
     """Return how many of the times of each of these syncs were met: what is the same as before is not counted again."""
-    return list_on_time(bridge, person, views, counted=_met_counts(str(bridge.settings.home)))
+    return list_on_time(bridge, person, views, kept=_on_time_kept(str(bridge.settings.home)))
 
 
 # So old the number beside Overview in the menu may be; Overview itself notes what it has just found.

@@ -10,7 +10,7 @@ from sqlmodel import delete, select
 from core.access.roles import LOCAL
 from core.bridge import Bridge
 from core.reports import slots as lines
-from core.reports.met_counts import MetCounts
+from core.reports.on_time_kept import OnTimeKept
 from core.rules.due_times import count_slots, list_slots
 from core.rules.slots import SlotState, judge
 from core.syncs import listing, recurring, settings
@@ -18,6 +18,7 @@ from data.engine import write_session
 from data.models import Connection, Pause, Run, RunStatus, Schedule, Sync, SyncKind, SyncState, TimedRun
 from data.pause_models import SyncPause
 from data.pauses import list_pauses
+from pages.parts.slot_line import words
 from tests.stage.clock import FakeClock
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -135,7 +136,7 @@ def test_a_sync_that_was_paused_before_pauses_were_noted_missed_nothing_since(
     resumed = line_of(bridge, sync).counts
 
     assert paused[MISSED] == 0
-    assert resumed[PAUSED] in (3, 4)
+    assert resumed[PAUSED] in (2, 3)
     assert resumed[MISSED] in (19, 20, 21)
 
 
@@ -176,7 +177,7 @@ def test_a_paused_sync_misses_nothing_in_its_share_either(bridge: Bridge, sync: 
     assert before in (46, 47, 48)
     assert paused - before in (0, 1)  # the last of its times may be over now
     assert not_noted == 0
-    assert resumed - paused == 1 + 2  # at once, and at its times since but for the last
+    assert resumed - paused == 2  # its times since, but for the last; none was due while it was paused
 
 
 def test_a_sync_that_was_given_other_times_is_judged_by_its_runs_at_these(
@@ -214,6 +215,49 @@ def test_runs_in_the_database_meet_the_times_they_were_queued_in(bridge: Bridge,
     assert [by_time[at] for at in due[:4]] == [MET, MET, MET, MISSED]
 
 
+@pytest.mark.parametrize(
+    ("paused", "ran", "on_time"),
+    [
+        # The time that is not over yet is met, and counts once it is over.
+        ([], [(3, 1, "succeeded")], (0, 3)),
+        ([], [(2, 1, "succeeded"), (3, 1, "succeeded")], (1, 3)),
+        # It still works, long after the next one was due: nothing it does is on time any more.
+        ([], [(1, None, "running")], (0, 3)),
+        # Resumed at once after it failed; and one that was resumed ran only when it was due again.
+        ([(0.05, 0.2)], [(0, 1, "failed"), (0.2, 1, "succeeded")], (1, 3)),
+        ([(-0.5, 2.5)], [(3, 1, "succeeded")], (0, 0)),
+        ([(0.5, None)], [(0, 1, "succeeded")], (1, 1)),
+    ],
+)
+def test_of_a_new_sync_share_line_and_words_agree_about_the_times_that_are_over(
+    bridge: Bridge,
+    sync: Sync,
+    paused: list[tuple[float, float | None]],
+    ran: list[tuple[float, float | None, str]],
+    on_time: tuple[int, int],
+):
+    """Times are hours from the first time that it was due at; what a run took is in minutes."""
+    first = list_slots(sync.id or 0, 60, since=bridge.clock.now() - 4 * HOUR, until=bridge.clock.now())[0]
+    facts = {"sync_id": sync.id, "group_id": sync.group_id, "cohort_id": 7, "cohort_name": "", "group_name": "",
+             "destination": "", "trigger": "schedule", "actor": "schedule"}  # fmt: skip
+    with write_session(bridge.engine) as session:
+        row = session.get_one(Sync, sync.id)
+        row.created_at = first - 0.6 * HOUR
+        row.state = SyncState.PAUSED if any(end is None for _, end in paused) else SyncState.ACTIVE
+        for begin, end in paused:
+            ended = None if end is None else first + end * HOUR
+            session.add(SyncPause(sync_id=sync.id, began_at=first + begin * HOUR, ended_at=ended))
+        for at, took, status in ran:
+            ended = None if took is None else first + at * HOUR + took * MINUTE
+            session.add(Run(**facts, status=status, queued_at=first + at * HOUR, finished_at=ended))
+
+    line = line_of(bridge, sync)
+
+    assert on_time_of(bridge, sync) == line.on_time == lines.OnTime(*on_time)
+    met, due = on_time
+    assert words(line).startswith(f"{met} of {due} on time" if due else "On time so far")
+
+
 @pytest.mark.parametrize("schedule", [None, Schedule("17 * * * *", "UTC")])
 def test_the_share_of_times_met_is_the_one_that_the_line_shows(bridge: Bridge, sync: Sync, schedule: Schedule | None):
     with write_session(bridge.engine) as session:
@@ -244,6 +288,7 @@ def test_the_share_of_times_met_is_the_one_that_the_line_shows(bridge: Bridge, s
 
     by_time = {slot.at: slot.state for slot in line.slots}
     assert [by_time[at] for at in due[:9]] == [MET, MET, LATE, LATE, MISSED, MET, MET, MISSED, MISSED]
+    assert on_time == line.on_time
     assert (on_time.met, on_time.due) == (4, sum(line.counts[state] for state in (MET, LATE, MISSED)))
     assert on_time.share == pytest.approx(4 / on_time.due)
 
@@ -254,11 +299,11 @@ def test_what_was_counted_before_is_counted_again_where_anything_changed(
     facts = {"sync_id": sync.id, "group_id": sync.group_id, "cohort_id": 7, "cohort_name": "", "group_name": "",
              "destination": "", "trigger": "schedule", "actor": "schedule"}  # fmt: skip
     due = list_slots(sync.id or 0, 60, since=bridge.clock.now() - 5 * HOUR, until=bridge.clock.now())
-    counted, met = MetCounts(), list[int]()
+    counted, met = OnTimeKept(), list[int]()
 
     def count() -> None:
         view = listing.get_sync(bridge, LOCAL, sync.id or 0)
-        kept = lines.list_on_time(bridge, LOCAL, [view], counted=counted)
+        kept = lines.list_on_time(bridge, LOCAL, [view], kept=counted)
         assert kept == lines.list_on_time(bridge, LOCAL, [view])
         met.append(kept[sync.id or 0].met)
 
