@@ -58,14 +58,14 @@ def unknown_pages() -> dict[str, str]:
     """Name addresses that lead to nothing."""
     return {
         "cohorts?cohort=1": "Cohorts",
-        "syncs?sync=99": "Syncs",
-        "groups?group=99": "Groups",
+        "syncs?sync=9999": "Syncs",
+        "groups?group=9999": "Groups",
         "users?id=i_nobody": "Look up a user",
-        "history?run=99": "History",
-        "matching?association=99": "Matching",
-        "alerts?channel=99": "Alerts",
-        "people?person=99": "People",
-        "audit?line=99": "Audit log",
+        "history?run=9999": "History",
+        "matching?association=9999": "Matching",
+        "alerts?channel=9999": "Alerts",
+        "people?person=9999": "People",
+        "audit?line=9999": "Audit log",
     }
 
 

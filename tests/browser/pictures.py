@@ -143,13 +143,17 @@ def take(
     pages: dict[str, str],
     variants: tuple[Variant, ...] = VARIANTS,
 ) -> None:
-    """Take pictures of each page, drawn once for all wide windows of a color scheme, and once for all narrow ones."""
+    """Take pictures of each page, drawn once for all wide windows of a color scheme, and once for all narrow ones.
+
+    From the widest on: what a window that grows draws anew would be missing in its picture.
+    """
     kinds: list[tuple[Scheme, bool]] = list(dict.fromkeys((scheme, width < NARROWEST) for scheme, width in variants))
     for scheme, is_narrow in kinds:
         widths = [width for own, width in variants if own == scheme and (width < NARROWEST) is is_narrow]
         with window(browser, scheme, widths[0]) as page:
             show = go
             for path, heading in pages.items():
+                page.set_viewport_size({"width": widths[0], "height": HEIGHT})
                 show(page, f"{everything.url}/{path}", heading)
                 for width in widths:
                     page.set_viewport_size({"width": width, "height": HEIGHT})
