@@ -221,10 +221,10 @@ def table(
         label="Cohorts of the Mixpanel project",
         go_to=COHORTS.go_to,
         opens="Cohort",
-        opens_width=170,
+        opens_width=180,
         button_width=75,
         # A column that is empty for every cohort only takes room away from the names.
-        order=tables.filled(rows, "Matched", "Members", _SYNC, "Delivered"),
+        order=tables.filled(rows, "Members", "Matched", _SYNC, "Delivered"),
         columns={
             "Users": st.column_config.NumberColumn(
                 format="localized", help="As Mixpanel last counted them. An export reads the cohort again."
@@ -249,10 +249,10 @@ def table_row(cohort: Cohort, group: Group | None, read: Run | None, views: list
     """Format a cohort for the table; one column holds its sync and its marks, for hardly one has both."""
     return {
         "Cohort": cohort.name,
-        "": "Open" if why_not_exportable(cohort) else "Export",
         "Users": cohort.count,
-        "Matched": percent_number(match_rate(read)),
         "Members": group.members if group else None,
+        "Matched": percent_number(match_rate(read)),
+        "": "Open" if why_not_exportable(cohort) else "Export",
         _SYNC: ", ".join(filter(None, [*marks(cohort), syncs_text(views)])),
         "Delivered": age(group.delivered_at) if group else "",
         "Description": cohort.description,

@@ -233,7 +233,7 @@ def show_groups(user: UserLookup) -> None:
         label="The user's groups",
         go_to=opener(links.GROUPS, "group"),
         opens="Group",
-        opens_width=140,
+        opens_width=180,
         columns={
             "State": state_chips.column([row["State"] for row in rows]),
             **tables.texts(rows, **{_WHY: 380, "Destination": 100}),

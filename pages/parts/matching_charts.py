@@ -84,7 +84,7 @@ def _draw_shares(reads: list[ReadShare], names: Mapping[Cohort, str]) -> vega.Sp
         {"Time": _local(read.at), "Run": read.run_id, "Cohort": names[_cohort_of(read)], "Matched": read.share}
         for read in reads
     ]
-    line = vega.name("Cohort", legend={**_LEGEND, "orient": "bottom", "columns": 2, "labelLimit": 170})
+    line = vega.name("Cohort", legend={**_LEGEND, "orient": "bottom", "columns": 2, "labelLimit": 130})
     y = vega.count("Matched", title="Matched", axis={"format": ".0%"}, scale={"domain": [0, 1]})
     return _lines(rows, y, line, [vega.name("Cohort"), vega.count("Matched", format=".1%")])
 
