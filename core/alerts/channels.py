@@ -28,6 +28,20 @@ from data.alert_models import AlertChannel
 from data.seen import Seen, see
 
 NAME_LENGTH = 100
+# What an address looks like, by where it leads: the same as in docs/operate/alerts.md.
+ADDRESS_EXAMPLES = {
+    "Mail": "mailtos://user:password@example.com?smtp=smtp.example.com&from=bridge@example.com&to=ops@example.com",
+    "Slack, as Slack gives it": "https://hooks.slack.com/services/T.../B.../...",
+    "Microsoft Teams, as Teams gives it": "workflows://...",
+    "Discord, as Discord gives it": "https://discord.com/api/webhooks/...",
+    "Telegram": "tgram://bot_token/chat_id",
+    "PagerDuty": "pagerduty://integration_key@api_key",
+    "Opsgenie": "opsgenie://api_key",
+    "Your own ntfy": "ntfys://host/topic",
+    "Your own Gotify": "gotifys://host/token",
+    "Your own Matrix": "matrixs://user:password@host/#room",
+    "A webhook of your own": "https://example.com/alerts",
+}
 _LONGEST_ADDRESS = 1000
 _GONE = "This channel was removed already."
 # Nobody waits longer for the answer to a click.

@@ -18,8 +18,9 @@ from pages.parts.actions import perform, show_errors
 from pages.parts.connections import fields
 from pages.parts.connections.affected import IN_DOUBT, find_affected, show_affected
 from pages.parts.connections.cards import find_known, show_connected, show_dialog
-from pages.parts.connections.wording import is_apptimize, take_secret
+from pages.parts.connections.wording import is_apptimize
 from pages.parts.formatting import escape_markdown
+from pages.parts.secret_fields import secret_field, take_secret
 from pages.shell import gate, page_frame, resources
 
 APART = 0  # the choice that is no connection's id
@@ -181,8 +182,7 @@ def _apptimize_form(
     with st.form("connections_apptimize_form", border=False):
         left, right = st.columns(2)
         with left:
-            st.text_input("Apptimize token", type="password", key="connections_token")
-            page_frame.show_answer("connections_token")
+            secret_field("Apptimize token", key="connections_token")
         if not choice:
             _name_field(bridge, person, right, DESTINATION_SIDE, "default", "connections_endpoint_name")
         st.form_submit_button(

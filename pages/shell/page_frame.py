@@ -29,6 +29,8 @@ _ANSWER, _DIALOG = "frame_answer", "frame_dialog"
 # In the session until the page was drawn with the dialog that a press opened.
 _DIALOG_TO_DRAW = "frame_dialog_to_draw"
 _TOASTS = "frame_toasts"
+# The fields whose secrets the action took that is being done.
+_TAKEN = "frame_taken"
 # The parameters of the address that name what is open on a page.
 _OPENS = ("cohort", "sync", "group", "pair", "id", "run", "association", "person", "line", "channel")
 
@@ -144,8 +146,10 @@ def answer(place: str, text: str, *, failed: bool = False, about: dict[str, Any]
 
     `about` is what it speaks of, as that was then: see `pages/parts/answers.py`.
     """
+    taken = st.session_state.pop(_TAKEN, [])
     st.session_state[_ANSWER] = {
-        "place": place, "text": text, "failed": failed, "about": about, "opened": _opened()
+        "place": place, "text": text, "failed": failed, "about": about, "opened": _opened(),
+        "taken": taken if failed else [],
     }  # fmt: skip
 
 
@@ -175,6 +179,18 @@ def has_failed(place: str) -> bool:
 def forget_answer() -> None:
     """Drop the latest action's answer."""
     st.session_state.pop(_ANSWER, None)
+    st.session_state.pop(_TAKEN, None)
+
+
+def note_taken(key: str) -> None:
+    """Note that the action that is being done took the secret out of this field."""
+    st.session_state.setdefault(_TAKEN, []).append(key)
+
+
+def was_taken(key: str) -> bool:
+    """Return whether the latest action failed, and took the secret out of this field."""
+    latest = st.session_state.get(_ANSWER)
+    return bool(latest and key in latest["taken"])
 
 
 def show_answer(place: str) -> None:

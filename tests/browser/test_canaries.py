@@ -53,6 +53,8 @@ def test_no_planted_secret_is_anywhere_but_where_it_was_entered(everything: Ever
     expect(page.get_by_text("Token: the endpoint does not accept it.")).to_be_visible()
     enter_apptimize(page, connections, token)
     expect(page.get_by_text("Apptimize is connected as default.")).to_be_visible()
+    add_channel(page, everything.url, f"nosuch://1.1.1.1/{ALERT_SECRET}")
+    expect(page.get_by_text("no service is known that has such an address")).to_be_visible()
     add_channel(page, everything.url, f"https://1.1.1.1/{ALERT_SECRET}")
     expect(page.get_by_text("Ops was added.")).to_be_visible()
     outputs = [everything.core("export", str(POWER))]

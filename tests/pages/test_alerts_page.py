@@ -18,6 +18,7 @@ from data.engine import write_session
 from data.outbox import Outcome
 from data.outbox_models import Condition, MessageStatus
 from tests.pages.dashboard import ALERTS, drawn, open_page, page_buttons, shown, sign_in_as
+from tests.stage.processes import ROOT
 from tests.stage.webhooks import Webhook, webhook
 
 
@@ -77,9 +78,23 @@ def test_what_cannot_be_used_is_said_in_the_dialog_and_nothing_is_added(bridge: 
     at = enter(at, "alerts_new", name="Ops", address="https://127.0.0.1/s3cret-path")
 
     assert "Address: this leads to a private address." in shown(at)
+    assert at.text_input(key="alerts_new_address").value == "https://127.0.0.1/s3cret-path"
+    at = enter(at, "alerts_new", name="")
+    assert "Name: this is needed." in shown(at)
+    assert at.text_input(key="alerts_new_address").value == "https://127.0.0.1/s3cret-path"
     drawn(at.button(key="alerts_new_save_no").click().run())
     assert "frame_dialog" not in at.session_state
+    assert "s3cret-path" not in str(drawn(at.run()).session_state.to_dict())
     assert channels.list_channels(bridge, LOCAL) == []
+
+
+def test_the_form_has_an_example_of_an_address_of_each_kind(bridge: Bridge):
+    text = shown(drawn(open_page(ALERTS).button(key="alerts_add").click().run()))
+    explained = (ROOT / "docs" / "operate" / "alerts.md").read_text()
+
+    for receiver, address in channels.ADDRESS_EXAMPLES.items():
+        assert address in text, receiver
+        assert f"`{address}`" in explained, receiver
 
 
 def test_a_refused_test_is_said_and_kept(bridge: Bridge, hook: Webhook):

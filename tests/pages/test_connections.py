@@ -50,6 +50,7 @@ def test_a_project_is_connected_and_of_its_secret_four_characters_are_shown(page
 
     text = shown(page)
     assert f"Project {people.PROJECT_ID} is connected as default." in text
+    assert "enter it again" not in text
     assert f"secret ••••{people.ADMIN_SECRET[-4:]}" in text
     assert people.ADMIN_SECRET not in text
 
@@ -70,6 +71,7 @@ def test_what_was_typed_as_a_secret_does_not_stay_in_the_session(page: AppTest):
     enter_mixpanel(page, project="77")
 
     assert page.text_input(key="connections_secret").value == ""
+    assert shown(page).count("secrets are not kept: enter it again.") == 1
     assert people.ADMIN_SECRET not in str(page.session_state.to_dict())
 
 

@@ -12,6 +12,7 @@ from core.access.roles import Actor
 from core.alerts import channels
 from core.alerts.channels import AlertChannel, ChannelForm
 from core.bridge import Bridge
+from pages.parts import folded
 from pages.parts.actions import confirm_buttons, perform, save_buttons
 from pages.parts.formatting import escape_markdown
 from pages.parts.stored import saving_in_dialog
@@ -26,11 +27,6 @@ _SEVERITIES = {
     CRITICAL: "A sync is held, late, paused by the program, or fails again and again; or nothing runs any more.",
     WARNINGS: "Also a pause by a person, an account that expires soon, and too many queries for the project.",
 }
-_EXAMPLES = (
-    "A webhook of your own, or of Slack, Teams or Discord, begins with `https://`; mail is "
-    "`mailtos://user:password@example.com?smtp=smtp.example.com&to=ops@example.com`. "
-    "`docs/operate/alerts.md` has the others."
-)
 
 
 def open_form(channel: AlertChannel | None = None) -> None:
@@ -97,11 +93,11 @@ def _fields(channel: AlertChannel | None, names: Mapping[int, str], tags: list[s
         "Address",
         type="password",
         key=f"{prefix}_address",
-        help=_EXAMPLES,
-        placeholder=f"Leave empty to keep {channel.shown}" if channel else "https://",
+        placeholder=f"Leave empty to keep {channel.shown}" if channel else "https://… or mailtos://…",
     )
     page_frame.show_answer(f"{prefix}_address")
     st.caption("It is kept sealed and not shown again.")
+    folded.expander("Examples of addresses", _show_examples, key=f"{prefix}_examples", icon=":material/help:")
     st.radio("Told of", [ALL, SOME], key=f"{prefix}_which", horizontal=True)
     if st.session_state[f"{prefix}_which"] == SOME:
         kept = [sync_id for sync_id in st.session_state[f"{prefix}_syncs"] if sync_id not in names]
@@ -122,19 +118,25 @@ def _fields(channel: AlertChannel | None, names: Mapping[int, str], tags: list[s
     st.radio("Severity", list(_SEVERITIES), captions=list(_SEVERITIES.values()), key=f"{prefix}_severity")
 
 
+def _show_examples() -> None:
+    for receiver, address in channels.ADDRESS_EXAMPLES.items():
+        st.markdown(f"{receiver}  \n`{address}`")
+    st.caption("In a password, signs that an address cannot hold are written as there: `p@ss` as `p%40ss`.")
+
+
 def _save_buttons(label: str, save: partial[AlertChannel | None], channel: AlertChannel | None) -> None:
     save_buttons(label, key=f"{_prefix(channel)}_save", save=save)
     page_frame.show_answer(_IN_DIALOG)
 
 
 def _form(prefix: str) -> ChannelForm:
-    """Read what was entered; the address does not stay in the session."""
+    """Read what was entered. A refused address is corrected where it stands: nothing sends it back to the browser, and
+    it leaves the session with the dialog.
+    """
     entered = st.session_state
-    address = SecretStr(entered[f"{prefix}_address"])
-    entered[f"{prefix}_address"] = ""
     return ChannelForm(
         entered[f"{prefix}_name"],
-        address,
+        SecretStr(entered[f"{prefix}_address"]),
         all_syncs=entered[f"{prefix}_which"] == ALL,
         sync_ids=list(entered.get(f"{prefix}_syncs", [])),
         tags=list(entered.get(f"{prefix}_tags", [])),

@@ -19,8 +19,9 @@ from data.models import Connection, ConnectionKind
 from pages.parts.actions import confirm_buttons, perform, save_buttons
 from pages.parts.connections import fields
 from pages.parts.connections.affected import IN_DOUBT, Affected, show_affected
-from pages.parts.connections.wording import credential, describe, take_secret
+from pages.parts.connections.wording import credential, describe
 from pages.parts.formatting import escape_markdown
+from pages.parts.secret_fields import secret_field, take_secret
 from pages.parts.stored import saving_in_dialog
 from pages.shell import page_frame
 
@@ -109,8 +110,7 @@ def ask_for_token(question: Question) -> None:
         return change(question, replace, answer, {"Token": "connections_replace_token"})
 
     with st.form("connections_replace_form", border=False):
-        st.text_input("Apptimize token", type="password", key="connections_replace_token")
-        page_frame.show_answer("connections_replace_token")
+        secret_field("Apptimize token", key="connections_replace_token")
         submit("Replace token", save)
 
 
@@ -137,10 +137,7 @@ def ask_for_address(question: Question) -> None:
             placeholder="https://…",
         )  # fmt: skip
         page_frame.show_answer("connections_change_url")
-        st.text_input(
-            "Apptimize token", type="password", key="connections_change_token", help="The one that this address takes."
-        )
-        page_frame.show_answer("connections_change_token")
+        secret_field("Apptimize token", key="connections_change_token", help="The one that this address takes.")
         st.checkbox(
             "Another workspace, if the address is connected already: its groups are kept apart",
             key="connections_change_apart",

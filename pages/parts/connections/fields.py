@@ -10,8 +10,9 @@ from streamlit.delta_generator import DeltaGenerator
 from core.connections.mixpanel_connection import MixpanelForm
 from core.rules.matching import APPTIMIZE_PROPERTY, USER_PROPERTY, IdMerge
 from data.models import Connection
-from pages.parts.connections.wording import MERGES, OTHER_PROPERTY, REGIONS, take_secret
+from pages.parts.connections.wording import MERGES, OTHER_PROPERTY, REGIONS
 from pages.parts.formatting import escape_markdown
+from pages.parts.secret_fields import secret_field, take_secret
 from pages.shell import page_frame
 
 # Which field an error is about, by the name that it begins with, or by its code.
@@ -83,8 +84,8 @@ def account_fields(left: DeltaGenerator, right: DeltaGenerator, prefix: str, cur
         "owner.",
     )
     _show_error(left, f"{prefix}_username")
-    right.text_input("Service account secret", type="password", key=f"{prefix}_secret")
-    _show_error(right, f"{prefix}_secret")
+    with right:
+        secret_field("Service account secret", key=f"{prefix}_secret")
 
 
 def project_fields(prefix: str, current: Connection | None) -> None:
@@ -110,14 +111,13 @@ def project_fields(prefix: str, current: Connection | None) -> None:
         help="Only for projects with data views.",
     )
     _show_error(left, f"{prefix}_workspace")
-    right.text_input(
-        "Project token",
-        type="password",
-        key=f"{prefix}_project_token",
-        placeholder="Optional",
-        help="Only for associating users by hand. Mixpanel shows it in the project settings.",
-    )
-    _show_error(right, f"{prefix}_project_token")
+    with right:
+        secret_field(
+            "Project token",
+            key=f"{prefix}_project_token",
+            placeholder="Optional",
+            help="Only for associating users by hand. Mixpanel shows it in the project settings.",
+        )
 
 
 def read_form(prefix: str, name: str = "") -> MixpanelForm:

@@ -15,8 +15,9 @@ from core.rules.matching import USER_PROPERTY, IdMerge
 from data.models import Connection
 from pages.parts import folded
 from pages.parts.actions import perform
-from pages.parts.connections.wording import MERGES, OTHER_PROPERTY, take_secret
+from pages.parts.connections.wording import MERGES, OTHER_PROPERTY
 from pages.parts.formatting import age, escape_markdown
+from pages.parts.secret_fields import secret_field, take_secret
 from pages.parts.stored import offer
 from pages.shell import page_frame
 
@@ -81,14 +82,12 @@ def _fields(connection: Connection, token: str) -> None:
         help="Ids without one are exported all the same, and counted.",
     )
     with st.columns(2)[0]:
-        st.text_input(
+        secret_field(
             "Project token",
-            type="password",
             key=token_key,
             placeholder="Leave empty to keep it",
             help=f"For associating users by hand; Mixpanel shows it in the project settings. It {token}.",
         )
-        page_frame.show_answer(token_key)
 
 
 def _key(name: str, connection: Connection) -> str:

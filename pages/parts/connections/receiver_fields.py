@@ -18,8 +18,8 @@ from pages.parts.connections.wording import (
     MEMBER_IDS,
     SIGN_IN_NAMES,
     SIGN_INS,
-    take_secret,
 )
+from pages.parts.secret_fields import secret_field, take_secret
 from pages.shell import page_frame
 
 REPLACES, ADDS = "Replaces the group", "Only adds"
@@ -90,25 +90,23 @@ def _name_field(column: DeltaGenerator, prefix: str, kind: SignInKind, current: 
 def secret_fields(prefix: str, kind: SignInKind, current: Connection | None) -> None:
     """Ask for what the sign-in needs, the secret among it. Within a form: it is sent with the press alone."""
     if kind == SignInKind.ADDRESS:
-        st.text_input(
+        secret_field(
             "Endpoint URL",
-            type="password",
             key=f"{prefix}_address",
+            error_at=_place(prefix, "Endpoint"),
             placeholder="https://…",
             help="Anyone who knows it can write there, so all of it is kept as a secret: only its host is shown.",
         )
-        show_error(prefix, "Endpoint")
         return
     left, right = st.columns(2)
     if kind == SignInKind.BASIC:
         _name_field(left, prefix, kind, current)
     with right if kind == SignInKind.BASIC else left:
-        st.text_input(
+        secret_field(
             "Apptimize token" if kind == SignInKind.APPTIMIZE else SECRET_LABELS[kind],
-            type="password",
             key=f"{prefix}_secret",
+            error_at=_place(prefix, SECRET_LABELS[kind]),
         )
-        show_error(prefix, SECRET_LABELS[kind])
 
 
 def member_fields(prefix: str, current: Connection | None) -> None:

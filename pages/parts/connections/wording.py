@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import streamlit as st
-from pydantic import SecretStr
-
 from core.connections.receiver_form import shown_address
 from core.connections.trial import TEST_COHORT_ID, TEST_NAME
 from core.rules.matching import APPTIMIZE_PROPERTY, USER_PROPERTY, IdMerge
@@ -80,13 +77,6 @@ def is_apptimize(connection: Connection) -> bool:
 def is_written_for_apptimize(destination: Connection) -> bool:
     """Return whether groups at a destination are Apptimize's: by messages, or by files that it takes."""
     return destination.kind == ConnectionKind.CSV or is_apptimize(destination)
-
-
-def take_secret(key: str) -> SecretStr:
-    """Take a secret out of the form: what was typed does not stay in the session."""
-    secret = SecretStr(st.session_state[key])
-    st.session_state[key] = ""
-    return secret
 
 
 def describe(connection: Connection) -> str:
