@@ -36,7 +36,7 @@ def connect_mixpanel(bridge: Bridge, person: Actor) -> None:
         lambda made: f"Project {made.project_id} is connected as {escape_markdown(made.name)}.",
         fields=fields.error_places("connections") | {"Name": "connections_mixpanel_name"},
     )
-    _end(toast, "Mixpanel", connection, "connections_mixpanel_name")
+    _end(toast, "Mixpanel", connection, box="connections_mixpanel")
 
 
 def connect_apptimize(bridge: Bridge, person: Actor, connections: list[Connection]) -> None:
@@ -69,7 +69,7 @@ def connect_apptimize(bridge: Bridge, person: Actor, connections: list[Connectio
             "Name": "endpoint" if choice else "connections_endpoint_name",
         },
     )
-    _end(toast, "Apptimize", connection, "connections_endpoint_name")
+    _end(toast, "Apptimize", connection, box="connections_apptimize")
 
 
 def connect_csv(bridge: Bridge, person: Actor) -> None:
@@ -82,21 +82,15 @@ def connect_csv(bridge: Bridge, person: Actor) -> None:
         fields={"Folder": "connections_folder", "Name": "connections_csv_name"},
     )
     if connection:
-        _forget("connections_csv_name", "connections_folder")
+        folded.close("connections_csv")
 
 
-def _end(toast: DeltaGenerator, side: str, connection: Connection | None, name_key: str) -> None:
+def _end(toast: DeltaGenerator, side: str, connection: Connection | None, *, box: str) -> None:
     if connection:
         toast.toast(f"{side} is connected.", icon=":material/check:")
-        _forget(name_key)
+        folded.close(box)
     else:
         toast.toast("Nothing was saved.", icon=":material/error:")
-
-
-def _forget(*keys: str) -> None:
-    """Have fields offer what is usual again: the name that was entered is taken now."""
-    for key in keys:
-        st.session_state.pop(key, None)
 
 
 def show_mixpanel(bridge: Bridge, person: Actor, connections: list[Connection]) -> None:

@@ -18,7 +18,7 @@ from pages.parts.connections.wording import TEST_TAKEN, explain_test
 from pages.parts.formatting import escape_markdown
 from pages.shell import page_frame
 
-PLACE, _PREFIX = "receiver", "receiver"
+PLACE, _PREFIX, _BOX = "receiver", "receiver", "connections_receiver"
 _NAME, _APART, _TESTING = f"{_PREFIX}_connection_name", f"{_PREFIX}_apart", f"{_PREFIX}_testing"
 
 
@@ -26,7 +26,7 @@ def show(bridge: Bridge, person: Actor, connections: list[Connection]) -> None:
     """Show the form that connects a receiver."""
     present = [connection for connection in connections if connection.kind == ConnectionKind.ENDPOINT]
     show_form = partial(_form, bridge, person, connections, present)
-    folded.expander("Connect another receiver", show_form, key="connections_receiver", icon=":material/add_link:")
+    folded.expander("Connect another receiver", show_form, key=_BOX, icon=":material/add_link:")
 
 
 def _form(bridge: Bridge, person: Actor, connections: list[Connection], present: list[Connection]) -> None:
@@ -128,9 +128,8 @@ def _connect(bridge: Bridge, person: Actor) -> None:
         toast.toast("Nothing was saved.", icon=":material/error:")
         return
     toast.toast("The receiver is connected.", icon=":material/check:")
-    receiver_fields.clear(_PREFIX)
-    for key in (_NAME, _APART, _TESTING):
-        entered.pop(key, None)
+    entered.pop(_TESTING, None)
+    folded.close(_BOX)
 
 
 def _send_test(bridge: Bridge, person: Actor) -> None:

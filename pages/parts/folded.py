@@ -34,6 +34,12 @@ def popover_box(label: str, *, key: str, **look: Any) -> tuple[DeltaGenerator, b
     return box, _was_opened(key, is_open=bool(box.open))
 
 
+def close(key: str) -> None:
+    """Close a box from a press in it that did what the box is for: opened again, it is as it was at first."""
+    st.session_state[key] = False
+    st.session_state.setdefault(OPENED, {}).pop(key, None)
+
+
 def forget() -> None:
     """Have nothing been opened yet: another page is shown."""
     st.session_state.pop(OPENED, None)

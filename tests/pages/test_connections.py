@@ -15,6 +15,7 @@ from core.sandbox import people
 from core.syncs import recurring
 from data.engine import write_session
 from data.models import Connection, ConnectionKind
+from pages.parts import folded
 from tests.pages.dashboard import CONNECTIONS, drawn, first_drawn, open_folded, open_page, shown
 from tests.stage.home import export, group_row
 from tests.stage.sandbox import POWER, SPENDERS, Sandbox
@@ -147,11 +148,37 @@ def test_each_failure_of_the_endpoint_has_its_own_sentence(
     assert sentence in shown(page)
 
 
-def test_a_folder_is_connected(page: AppTest, tmp_path: Path):
-    page.text_input(key="connections_folder").set_value(str(tmp_path / "groups"))
-    drawn(page.button(key="connections_csv_save").click().run())
+def test_the_form_of_a_folder_closes_once_it_is_connected_and_opens_as_at_first(practising: Bridge, tmp_path: Path):
+    at = open_box(first_drawn(open_folded(CONNECTIONS)), "connections_csv")
+    at.text_input(key="connections_folder").set_value(str(tmp_path / "groups"))
 
-    assert f"Groups can be written to {tmp_path / 'groups'} as csv." in shown(page)
+    drawn(at.button(key="connections_csv_save").click().run())
+
+    assert f"Groups can be written to {tmp_path / 'groups'} as csv." in shown(at)
+    assert (at.session_state["connections_csv"], at.session_state[folded.OPENED]) == (False, {})
+    open_box(at, "connections_csv")
+    assert at.text_input(key="connections_folder").value == ""
+    assert at.text_input(key="connections_csv_name").value == "csv-2"
+
+
+def test_a_form_closes_once_what_it_asks_for_is_connected_and_stays_until_then(practising: Bridge, sandbox: Sandbox):
+    at = open_box(first_drawn(open_folded(CONNECTIONS)), "connections_mixpanel")
+    enter_mixpanel(at, project="12x")
+    assert at.text_input(key="connections_project").value == "12x"
+    enter_mixpanel(at)
+    assert "connections_project" not in [field.key for field in at.text_input]
+    open_box(at, "connections_mixpanel")
+    assert [at.text_input(key=f"connections_{name}").value for name in ("username", "project")] == ["", ""]
+
+    open_box(at, "connections_apptimize")
+    drawn(at.radio(key="connections_choice").set_value(0).run())
+    enter_apptimize(at, token=new_token(sandbox, "Theirs"))
+    assert "connections_token" not in [field.key for field in at.text_input]
+
+
+def open_box(at: AppTest, key: str) -> AppTest:
+    at.session_state[key] = True
+    return drawn(at.run())
 
 
 def endpoints(bridge: Bridge) -> list[Connection]:
@@ -190,9 +217,6 @@ def test_another_workspace_at_an_address_is_connected_under_a_free_name_and_show
         ("default", False),
         ("default-2", True),
     ]
-    # The browser is told of the next free name: it would go on showing the one that is taken now.
-    field = at.text_input(key="connections_endpoint_name")
-    assert (field.value, field.proto.set_value) == ("default-3", True)
 
 
 def test_an_address_that_is_entered_at_once_is_refused_where_it_is_connected_already(

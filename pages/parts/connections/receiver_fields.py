@@ -169,14 +169,6 @@ def adds_only(prefix: str) -> bool:
     return st.session_state[f"{prefix}_adds"] == ADDS
 
 
-def clear(prefix: str) -> None:
-    """Offer what is usual again, in the browser too: it would go on showing what was entered were that only dropped."""
-    usual = {"sign_in": next(iter(SIGN_INS)), "member_id": next(iter(MEMBER_IDS)), "adds": REPLACES}
-    for name in ("sign_in", "url", "address", "name", "secret", "member_id", "property", "key", "adds"):
-        if f"{prefix}_{name}" in st.session_state:
-            st.session_state[f"{prefix}_{name}"] = usual.get(name, "")
-
-
 def read_form(prefix: str, current: Connection | None = None) -> ReceiverForm:
     """Read what was entered; the secrets are taken out of the session. What is not asked for stays as it is."""
     form = _read(prefix, current)
