@@ -18,6 +18,7 @@ from data.run_states import DISCARDED as DISCARDED
 from data.run_states import FAILED as FAILED
 from data.run_states import HELD_RUN_ID as HELD_RUN_ID
 from data.run_states import NOT_DONE as NOT_DONE
+from data.run_states import PREVIEW as PREVIEW
 from data.run_states import TO_CLAIM as TO_CLAIM
 from data.run_states import UNFINISHED as UNFINISHED
 from data.run_states import RunStatus as RunStatus
@@ -286,6 +287,16 @@ class Run(SQLModel, table=True):
     error_advice: str | None = None
 
     @property
+    def told_status(self) -> str:
+        """Its status as people are told: of one that was held what was decided, and a preview is no success.
+
+        In statements: `told_status` in data/runs.py.
+        """
+        if self.status == RunStatus.CANCELLED and self.step in DECISIONS:
+            return self.step
+        return PREVIEW if self.dry_run and self.status == RunStatus.SUCCEEDED else self.status
+
+    @property
     def held_run_id(self) -> int | None:
         """The held run that this one was queued to let through."""
         return self.approvals[-1].get(HELD_RUN_ID) if self.approvals else None
@@ -303,7 +314,9 @@ class Run(SQLModel, table=True):
 
 @dataclass(frozen=True)
 class RunFilter:
-    """Which runs to list. Empty fields do not filter; `statuses` may name DECISIONS, which are not `cancelled` then."""
+    """Which runs to list. Empty fields do not filter; `statuses` are those of `Run.told_status`, and PREVIEW any dry
+    run.
+    """
 
     sync_id: int | None = None
     group_id: int | None = None

@@ -26,11 +26,10 @@ _MADE_EQUAL = (*_IS_MEANT, col(Run.status) == RunStatus.SUCCEEDED)
 
 
 class RunMark(NamedTuple):
-    """A run in a row of them."""
+    """A run in a row of them, with its `told_status`."""
 
     run_id: int
     status: str
-    step: str
 
 
 def latest_of_syncs(engine: Engine, sync_ids: Sequence[int], *, limit: int) -> dict[int, list[RunMark]]:
@@ -41,16 +40,16 @@ def latest_of_syncs(engine: Engine, sync_ids: Sequence[int], *, limit: int) -> d
     syncs = _select(col(Sync.id).label("sync_id"), func.coalesce(begin, 0).label("begin"))
     begins = syncs.where(col(Sync.id).in_(sync_ids)).cte("begins")
     query = (
-        select(Run.sync_id, Run.id, Run.status, Run.step)
+        select(Run.sync_id, Run.id, told_status())
         .join(begins, (col(Run.sync_id) == begins.c.sync_id) & (col(Run.id) >= begins.c.begin))
         .where(col(Run.dry_run).is_(False))
         .order_by(col(Run.id))
     )
     marks: dict[int, list[RunMark]] = {}
     with read_session(engine) as session:
-        for sync_id, run_id, status, step in session.connection().execute(query):
+        for sync_id, run_id, status in session.connection().execute(query):
             if run_id is not None:
-                marks.setdefault(sync_id, []).append(RunMark(run_id, status, step))
+                marks.setdefault(sync_id, []).append(RunMark(run_id, status))
     return marks
 
 

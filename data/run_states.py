@@ -22,6 +22,8 @@ class RunStatus(StrEnum):
 UNFINISHED = (RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.WAITING)
 # The steps of a run that was held and is cancelled, by what a person decided about it.
 DECISIONS = APPLIED, DISCARDED = "applied", "discarded"
+# What is said of a dry run that succeeded, in place of that.
+PREVIEW = "preview"
 FAILED = (RunStatus.FAILED, RunStatus.INTERRUPTED)  # by themselves: one of the group that ends later may recover them
 NOT_DONE = (*FAILED, RunStatus.CANCELLED)  # of what it was for
 # What stands beside an approval, and beside the hold of a run that was applied: the other run of the two.

@@ -15,6 +15,7 @@ from data.members.proof import Proof
 from data.models import (
     DECISIONS,
     FAILED,
+    PREVIEW,
     UNFINISHED,
     Connection,
     Group,
@@ -34,6 +35,7 @@ from data.run_order import status_in_order
 _FAILURES_LOOKED_AT = 50
 # Of a run that was held: a person applied or discarded it.
 _IS_DECIDED = (col(Run.status) == RunStatus.CANCELLED) & col(Run.step).in_(DECISIONS)
+_IS_PREVIEWED = (col(Run.status) == RunStatus.SUCCEEDED) & col(Run.dry_run)
 
 
 def find_running(engine: Engine, group_id: int) -> tuple[Run, Lease] | None:
@@ -168,19 +170,21 @@ def count_runs(engine: Engine, which: RunFilter) -> int:
 
 
 def told_status() -> ColumnElement[str]:
-    """Build the status of a run to count by: of one that was held it is what a person decided, where one did."""
-    return case((_IS_DECIDED, col(Run.step)), else_=status_in_order())
+    """Build the status of a run as people are told: see `Run.told_status`."""
+    return case((_IS_DECIDED, col(Run.step)), (_IS_PREVIEWED, PREVIEW), else_=status_in_order())
 
 
 def _is_told_as(statuses: Sequence[str]) -> ColumnElement[bool]:
-    """Build the condition for runs whose `told_status` is one of these, by the index on `status`."""
+    """Build the condition for runs that are shown in one of these states, by the index on `status` where it can be."""
     decided = [status for status in statuses if status in DECISIONS]
     is_one = col(Run.status).in_([status for status in statuses if status not in DECISIONS])
     if RunStatus.CANCELLED in statuses:
         is_one = is_one & not_(_IS_DECIDED)
-    if not decided:
-        return is_one
-    return or_(is_one, (col(Run.status) == RunStatus.CANCELLED) & col(Run.step).in_(decided))
+    if RunStatus.SUCCEEDED in statuses:
+        is_one = is_one & not_(_IS_PREVIEWED)
+    if decided:
+        is_one = or_(is_one, (col(Run.status) == RunStatus.CANCELLED) & col(Run.step).in_(decided))
+    return or_(is_one, col(Run.dry_run)) if PREVIEW in statuses else is_one
 
 
 def conditions(session: Session, which: RunFilter) -> list[Any]:

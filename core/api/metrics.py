@@ -123,7 +123,7 @@ class RunCounts:
 
 def _ended_as(run: Run) -> str:
     """Return the status that a run ended with: one that was held, whatever became of that before it was counted."""
-    is_past = run.status == RunStatus.SUPERSEDED or held_runs.decided_as(run.status, run.step)
+    is_past = run.status == RunStatus.SUPERSEDED or held_runs.decided_as(run)
     return RunStatus.HELD if is_past else run.status
 
 

@@ -1,4 +1,4 @@
-"""Runs as pictures show them: the last of each sync in a row, and how many ended how on each day."""
+"""Runs as pictures show them: the last of each sync in a row, and how many of each state every day had."""
 
 from __future__ import annotations
 
@@ -9,28 +9,20 @@ from datetime import datetime
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
 from data import connections, run_history
-from data.models import DECISIONS, DESTINATION_SIDE, FAILED, RunFilter, RunStatus
+from data.models import DESTINATION_SIDE, RunFilter
 from data.run_history import RunMark as RunMark
 
 # So many of a sync's latest runs are shown in a row, and so many days beside each other.
 IN_A_ROW, MOST_DAYS = 30, 92
-# How runs end, for people: what was held until a person decided, or a newer run took its place, was held; what died
-# failed.
-OUTCOMES: dict[str, tuple[str, ...]] = {
-    "Succeeded": (RunStatus.SUCCEEDED,),
-    "Held": (RunStatus.HELD, RunStatus.SUPERSEDED, *DECISIONS),
-    "Failed": FAILED,
-    "Cancelled": (RunStatus.CANCELLED,),
-}
 
 
 @dataclass(frozen=True)
 class DayOfRuns:
-    """How many of the runs that were queued from `begins` to `ends` ended how, by the words of OUTCOMES."""
+    """How many runs were queued from `begins` to `ends`, by their `told_status`."""
 
     begins: datetime
     ends: datetime
-    ended: dict[str, int]
+    runs: dict[str, int]
 
 
 @action(Role.VIEWER)
@@ -46,10 +38,7 @@ def count_runs_by_day(
     """Count the runs that a filter asks for, whatever time it asks for, for each of these days, at most MOST_DAYS."""
     days = days[-MOST_DAYS:]
     counts = run_history.count_by_day(bridge.engine, replace(which, since=None, until=None), days)
-    return [
-        DayOfRuns(begins, ends, {word: sum(by_status.get(each, 0) for each in of) for word, of in OUTCOMES.items()})
-        for (begins, ends), by_status in zip(days, counts, strict=True)
-    ]
+    return [DayOfRuns(begins, ends, runs) for (begins, ends), runs in zip(days, counts, strict=True)]
 
 
 @action(Role.VIEWER)

@@ -45,14 +45,13 @@ class _Match(IntEnum):
 
 @dataclass(frozen=True)
 class Hit:
-    """Something that was found, with its name and where it is; `status` and `step` are those of a run."""
+    """Something that was found, with its name and where it is; `status` is that of a run, as people are told."""
 
     kind: Kind
     id: int
     name: str
     destination: str = ""
     status: str = ""
-    step: str = ""
 
 
 @dataclass(frozen=True)
@@ -140,4 +139,4 @@ def _find_run(bridge: Bridge, asked: _Asked) -> Iterator[tuple[_Match, Hit]]:
     if asked.number is None or not asked.is_number(Kind.RUN, asked.number):
         return
     if run := runs.get(bridge.engine, asked.number):
-        yield _Match.EXACT, Hit(Kind.RUN, asked.number, run.group_name, run.destination, run.status, run.step)
+        yield _Match.EXACT, Hit(Kind.RUN, asked.number, run.group_name, run.destination, run.told_status)

@@ -74,9 +74,9 @@ def find_applied(bridge: Bridge, actor: Actor, run: Run) -> Run | None:
     return None if run.held_run_id is None else runs.get(bridge.engine, run.held_run_id)
 
 
-def decided_as(status: str, step: str) -> str:
+def decided_as(run: Run) -> str:
     """Return `applied` or `discarded` for a run that was held until a person decided; "" for any other."""
-    return step if status == RunStatus.CANCELLED and step in DECISIONS else ""
+    return run.told_status if run.told_status in DECISIONS else ""
 
 
 def may_run_again(run: Run) -> bool:
@@ -86,12 +86,12 @@ def may_run_again(run: Run) -> bool:
 
 def was_applied(run: Run) -> bool:
     """Return whether a run was held until a person let it through: another one does what it was for."""
-    return decided_as(run.status, run.step) == APPLIED
+    return decided_as(run) == APPLIED
 
 
 def decision(run: Run) -> str:
     """Return what a person decided about a run that was held, who and why; "" for one that waits, or never did."""
-    if not decided_as(run.status, run.step):
+    if not decided_as(run):
         return ""
     decided = f"{run.step.capitalize()} by {run.decided_by}." if run.decided_by else f"It was {run.step}."
     return f"{decided} Note: “{shown(run.decision_note, most=NOTE_LENGTH)}”" if run.decision_note else decided

@@ -79,7 +79,7 @@ def _fraction(run: Run) -> float:
 def summary_text(exports: Sequence[ExportNow]) -> str:
     """Format how many exports are in which state, what is open first."""
     queued = run_status.word_of(RunStatus.QUEUED)
-    counts = Counter(run_status.word_of(each.run.status, each.run.step) if each.run else queued for each in exports)
+    counts = Counter(run_status.word_of(each.run.told_status) if each.run else queued for each in exports)
     words = [name.lower() for name in run_status.status_names().values()]
     return ", ".join(f"{number(counts[word])} {word}" for word in words if counts[word])
 

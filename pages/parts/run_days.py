@@ -1,4 +1,4 @@
-"""Runs per day as a chart: how many succeeded, were held, failed or were cancelled, in the reader's days."""
+"""Runs per day as a chart: how many of each state, as the list calls and colors them, in the reader's days."""
 
 from __future__ import annotations
 
@@ -12,17 +12,22 @@ import streamlit as st
 from core.access.roles import Actor
 from core.bridge import Bridge
 from core.reports import run_history
-from core.reports.run_history import MOST_DAYS, OUTCOMES, DayOfRuns
+from core.reports.run_history import MOST_DAYS, DayOfRuns
 from data.models import RunFilter
 from pages.parts import vega
 from pages.parts.colors import DRAWN, Color
 from pages.parts.formatting import number, pluralize, zone
 from pages.parts.pager import Pager
 from pages.parts.periods import BY_DAYS
+from pages.parts.run_status import BADGES, word_of
 from pages.parts.selection import set_param
 
 USUAL_DAYS = 30
-_COLORS: dict[str, Color] = {"Succeeded": "green", "Held": "orange", "Failed": "red", "Cancelled": "gray"}
+# From the bottom of a day up; within a color, states stand in the order of their badges.
+_COLORS: tuple[Color, ...] = ("green", "orange", "red", "blue", "gray")
+# So many states of a color are named beside it; more are called together what they are beside the others.
+_MOST_NAMED, _MORE = 2, "Others"
+_ORDER = sorted(BADGES, key=lambda status: _COLORS.index(BADGES[status].color))
 _PICK = "day"
 _HEIGHT_PX = 190
 
@@ -31,24 +36,26 @@ def show(bridge: Bridge, person: Actor, asked: RunFilter, *, key: str, pager: Pa
     """Show the days around the time that is asked for, those within it in full color; a click asks for that day."""
     now = bridge.clock.now()
     days = run_history.count_runs_by_day(bridge, person, asked, stretches(asked, now))
-    if not any(sum(day.ended.values()) for day in days):
+    if not any(sum(day.runs.values()) for day in days):
         return
     told = _in_words(days)
+    names = _name_colors(days)
     rows = [
         {
             "day": day.begins.date().isoformat(),
             "shown": day.begins.strftime("%-d %b"),
-            "outcome": outcome,
+            "state": BADGES[status].word,
+            "color": names[BADGES[status].color],
             "order": place,
-            "runs": runs,
+            "runs": day.runs[status],
             "is_asked": _is_asked(day, asked),
         }
         for day in days
-        for place, (outcome, runs) in enumerate(day.ended.items())
-        if runs
+        for place, status in enumerate(_ORDER)
+        if day.runs.get(status)
     ]
     st.vega_lite_chart(
-        spec=_draw(rows, [day.begins.date().isoformat() for day in days]),
+        spec=_draw(rows, [day.begins.date().isoformat() for day in days], names),
         height=_HEIGHT_PX,
         key=key,
         alt=f"Runs per day: {told}",
@@ -79,24 +86,38 @@ def _is_asked(day: DayOfRuns, asked: RunFilter) -> bool:
 
 
 def _in_words(days: Sequence[DayOfRuns]) -> str:
-    totals = {outcome: sum(day.ended[outcome] for day in days) for outcome in OUTCOMES}
-    counts = ", ".join(f"{number(count)} {outcome.lower()}" for outcome, count in totals.items() if count)
+    totals = {status: sum(day.runs.get(status, 0) for day in days) for status in _ORDER}
+    counts = ", ".join(f"{number(count)} {word_of(status)}" for status, count in totals.items() if count)
     return f"in the {pluralize(len(days), 'day')} up to {days[-1].begins.strftime('%-d %b')}, {counts}."
 
 
-def _draw(rows: list[dict[str, Any]], days: list[str]) -> vega.Spec:
+def _name_colors(days: Sequence[DayOfRuns]) -> dict[Color, str]:
+    """Return what each color that is drawn stands for: one has several states."""
+    names: dict[Color, str] = {}
+    for color in _COLORS:
+        words = [
+            badge.word
+            for status, badge in BADGES.items()
+            if badge.color == color and any(day.runs.get(status) for day in days)
+        ]
+        if words:
+            names[color] = _MORE if len(words) > _MOST_NAMED else ", ".join([words[0], *map(str.lower, words[1:])])
+    return names
+
+
+def _draw(rows: list[dict[str, Any]], days: list[str], names: dict[Color, str]) -> vega.Spec:
     label = "timeFormat(toDate(datum.value + 'T00:00'), '%-d %b')"
     axis = {"title": None, "labelExpr": label, "labelOverlap": True, "labelAngle": 0, "ticks": False}
-    colors = {"domain": list(_COLORS), "range": [DRAWN[color] for color in _COLORS.values()]}
+    colors = {"domain": list(names.values()), "range": [DRAWN[color] for color in names]}
     encoding = {
         "x": {"field": "day", "type": "ordinal", "axis": axis, "scale": {"domain": days, "paddingInner": 0.25}},
         "y": vega.count("runs", title="Runs", stack="zero", axis={"format": ",d", "tickCount": 3, "tickMinStep": 1}),
-        "color": vega.name("outcome", scale=colors, legend={"title": None, "orient": "top"}),
+        "color": vega.name("color", scale=colors, legend={"title": None, "orient": "top"}),
         "order": vega.count("order"),
         "opacity": {"condition": {"test": "datum.is_asked", "value": 1.0}, "value": 0.35},
         "tooltip": [
             vega.name("shown", title="Day"),
-            vega.name("outcome", title="State"),
+            vega.name("state", title="State"),
             vega.count("runs", title="Runs", format=","),
         ],
     }

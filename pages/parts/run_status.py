@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from functools import lru_cache, partial
+from functools import partial
 from typing import NamedTuple, TypedDict, cast
 
 import streamlit as st
@@ -15,8 +15,8 @@ from core.export.progress import accepted_messages
 from core.reports import match_funnel, overview
 from core.rules.matching import MAX_LENGTH, Reason
 from core.run_log import Retry, seconds_left
-from core.syncs import held_runs, run_again, runs
-from data.models import APPLIED, DECISIONS, DISCARDED, UNFINISHED, Run, RunFilter, RunStatus
+from core.syncs import run_again, runs
+from data.models import APPLIED, DISCARDED, PREVIEW, UNFINISHED, Run, RunFilter, RunStatus
 from pages.parts import flow, folded, links
 from pages.parts.actions import perform, show_errors
 from pages.parts.colors import Color
@@ -51,9 +51,11 @@ BADGES: dict[str, Badge] = {
     RunStatus.SUPERSEDED: Badge("Superseded", "history", "gray"),
     RunStatus.INTERRUPTED: Badge("Interrupted", "power_off", "orange"),
     RunStatus.CANCELLED: Badge("Cancelled", "cancel", "gray"),
+    # As on the buttons that decide.
+    APPLIED: Badge("Applied", "check", "gray"),
+    DISCARDED: Badge("Discarded", "close", "gray"),
+    PREVIEW: Badge("Preview", "experiment", "gray"),
 }
-# As on the buttons that decide.
-_DECISION_ICONS = {APPLIED: "check", DISCARDED: "close"}
 # How far along a run is at the start of each step, and what it does then.
 STEPS: dict[str, tuple[float, str]] = {
     "queued": (0.0, "Waiting for a worker to take it"),
@@ -89,29 +91,25 @@ def is_active(run: Run) -> bool:
 
 def badge_for(run: Run) -> Badge:
     """Return how the run's state is shown."""
-    return BADGES.get(run.status, Badge(run.status, "help", "gray"))
+    return BADGES.get(run.told_status, Badge(run.status, "help", "gray"))
 
 
 def status_names() -> dict[str, str]:
-    """Return the names of the states that runs can be asked for by; what a person decided on a held run is one."""
-    return {status: badge.word for status, badge in BADGES.items()} | {each: each.capitalize() for each in DECISIONS}
+    """Return the names of the states that runs can be asked for by."""
+    return {status: badge.word for status, badge in BADGES.items()}
 
 
-@lru_cache(maxsize=256)  # a list of syncs asks for that of each of their latest runs
-def word_of(status: str, step: str = "") -> str:
-    """Return a state within a sentence; of a run that was held, what a person decided."""
-    decided = held_runs.decided_as(status, step)
-    return decided or (BADGES[status].word.lower() if status in BADGES else status)
+def word_of(status: str) -> str:
+    """Return a state within a sentence."""
+    return BADGES[status].word.lower() if status in BADGES else status
 
 
 def badge(run: Run) -> None:
     """Show the run's state, and whether it wrote at all."""
-    look = badge_for(run)
-    icon = _DECISION_ICONS.get(held_runs.decided_as(run.status, run.step), look.icon)
+    looks = [badge_for(run), *([BADGES[PREVIEW]] if run.dry_run and run.told_status != PREVIEW else [])]
     with st.container(horizontal=True, vertical_alignment="center", gap="small", width="content"):
-        st.badge(state_word(run), icon=f":material/{icon}:", color=look.color)
-        if run.dry_run:
-            st.badge("Preview", icon=":material/experiment:", color="gray")
+        for look in looks:
+            st.badge(look.word, icon=f":material/{look.icon}:", color=look.color)
 
 
 def headline(run: Run, text: str, *, heading: str = "") -> None:
@@ -125,13 +123,13 @@ def headline(run: Run, text: str, *, heading: str = "") -> None:
 
 
 def status_text(run: Run) -> str:
-    """Format the run's state for a table."""
-    return f"{state_word(run)}{' (preview)' if run.dry_run else ''}"
+    """Format the run's state for a table, and that it was a preview."""
+    return f"{state_word(run)}{' (preview)' if run.dry_run and run.told_status != PREVIEW else ''}"
 
 
 def state_word(run: Run) -> str:
-    """Return the run's state in a word; of one that was held, what a person decided."""
-    return held_runs.decided_as(run.status, run.step).capitalize() or badge_for(run).word
+    """Return the run's state in a word."""
+    return badge_for(run).word
 
 
 def took(run: Run) -> str:

@@ -49,7 +49,7 @@ def words(marks: Sequence[RunMark]) -> str:
     """Say the same in words: `30 succeeded`, `27 of 30 succeeded, 2 failed`."""
     if not marks:
         return "No run yet"
-    counts = Counter(run_status.word_of(mark.status, mark.step) for mark in marks)
+    counts = Counter(run_status.word_of(mark.status) for mark in marks)
     succeeded = counts.pop(run_status.word_of(RunStatus.SUCCEEDED), 0)
     if not counts:
         return f"{number(succeeded)} succeeded"
@@ -62,7 +62,7 @@ def show(runs: Sequence[Run], *, key: str) -> None:
     written = [run for run in runs if not run.dry_run][:IN_A_ROW][::-1]
     if not written:
         return
-    told = words([RunMark(run.id or 0, run.status, run.step) for run in written])
+    told = words([RunMark(run.id or 0, run.told_status) for run in written])
     st.caption(f"The last {pluralize(len(written), 'run')}: {told}.")
     st.vega_lite_chart(
         spec=_draw(written),
@@ -80,7 +80,7 @@ def _draw(written: Sequence[Run]) -> vega.Spec:
         {
             "run": run.id or 0,
             "state": run_status.state_word(run),
-            "color": _color(run.status),
+            "color": _color(run.told_status),
             "height": 0.65 if run.status == RunStatus.SUCCEEDED else 1.0,
             "when": age(run.finished_at or run.queued_at),
             "cause": causes.of_run(run),

@@ -29,7 +29,7 @@ _WORDS = {
     SlotState.PAUSED: "paused",
 }
 # What is said of the time that is not over, where no other one is.
-_OF_FIRST = {SlotState.MET: "On time so far", SlotState.PAUSED: "Nothing was due"}
+_OF_FIRST = {SlotState.MET: "On time so far", SlotState.PAUSED: ""}
 # The picture moves on only so often: a list would flicker with each new one.
 _STEP_S = 300
 _TICK_H = 6
@@ -81,6 +81,6 @@ def words(told: SlotLine) -> str:
     on_time, counts = told.on_time, told.counts
     parts = [f"{number(on_time.met)} of {number(on_time.due)} on time"] if on_time.due else []
     parts += [f"{number(counts[state])} {word}" for state, word in _WORDS.items() if counts[state]]
-    if on_time.due or not told.slots:
-        return ", ".join(parts) or "Nothing was due"
-    return ", ".join([_OF_FIRST.get(told.slots[-1].state, "Not done yet"), *parts])
+    if told.slots and not on_time.due:
+        parts.insert(0, _OF_FIRST.get(told.slots[-1].state, "Not done yet"))
+    return ", ".join(filter(None, parts)) or "Nothing was due"

@@ -11,18 +11,14 @@ from core.reports import overview
 from core.reports.group_state import GroupState
 from core.reports.overview import Freshness
 from core.syncs.listing import SyncView
-from data.models import Run, RunStatus, SyncState
+from data.models import PREVIEW, Run, SyncState
 from pages.parts import run_status, tables
 from pages.parts.colors import Color, behind_words
 from pages.parts.formatting import paused_text
 
-PREVIEW = "Preview"
 LATE, ACTIVE, PAUSED = "Late", "Active", "Paused"
 _COLORS: dict[str, Color] = {
     **{badge.word: badge.color for badge in run_status.BADGES.values()},
-    "Applied": "gray",
-    "Discarded": "gray",
-    PREVIEW: "gray",
     ACTIVE: "green",
     LATE: "red",
     PAUSED: "orange",
@@ -56,9 +52,8 @@ def _color_of(word: str) -> Color:
 
 def of_run(run: Run) -> list[str]:
     """Return the state of a run, and that it was a preview: one that succeeded was nothing else."""
-    if run.dry_run and run.status == RunStatus.SUCCEEDED:
-        return [PREVIEW]
-    return [run_status.state_word(run), *([PREVIEW] if run.dry_run else [])]
+    words = [run_status.state_word(run)]
+    return [*words, run_status.BADGES[PREVIEW].word] if run.dry_run and run.told_status != PREVIEW else words
 
 
 def of_sync(sync: Freshness) -> list[str]:

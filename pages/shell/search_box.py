@@ -144,7 +144,7 @@ def _label(hit: Hit) -> str:
     name, place = _short_name(hit.name), escape_markdown(hit.destination)
     match hit.kind:
         case Kind.RUN:
-            return f"**Run {hit.id}**, {run_status.word_of(hit.status, hit.step)}: {name}, to {place}"
+            return f"**Run {hit.id}**, {run_status.word_of(hit.status)}: {name}, to {place}"
         case Kind.SYNC:
             return f"**{name}**, sync {hit.id} to {place}"
         case Kind.COHORT:

@@ -34,6 +34,11 @@ def ids(at) -> list[str]:  # noqa: ANN001
     return list(at.dataframe[0].value["Run"]) if at.dataframe else []
 
 
+def days_in_words(at) -> str:  # noqa: ANN001
+    """Return what the chart of runs per day tells those who do not see it."""
+    return at.get("vega_lite_chart")[0].proto.alt
+
+
 def test_runs_are_listed_newest_first_and_filtered(exported: Bridge, sandbox: Sandbox):
     export(exported, NEWSLETTER, dry_run=True)
     sandbox.fault("unauthorized", target="apptimize")
@@ -43,7 +48,15 @@ def test_runs_are_listed_newest_first_and_filtered(exported: Bridge, sandbox: Sa
     at = open_page(HISTORY)
     assert ids(at) == ["4", "3", "2", "1"]
 
+    drawn(at.multiselect(key="history_status").set_value(["preview"]).run())
+    assert ids(at) == ["2"]
+    assert [list(states) for states in at.dataframe[0].value["State"]] == [["Preview"]]
+    assert days_in_words(at).endswith(", 1 preview.")
     drawn(at.multiselect(key="history_status").set_value(["failed", "succeeded"]).run())
+    assert ids(at) == ["3", "1"]
+    drawn(at.multiselect(key="history_status").set_value([]).run())
+    assert days_in_words(at).endswith(", 1 succeeded, 1 failed, 1 queued, 1 preview.")
+    drawn(at.multiselect(key="history_status").set_value(["failed", "succeeded", "preview"]).run())
     assert ids(at) == ["3", "2", "1"]
     drawn(at.toggle(key="history_dry").set_value(False).run())
     assert ids(at) == ["3", "1"]

@@ -77,17 +77,19 @@ def test_runs_are_counted_by_the_days_they_were_queued_in_as_the_filter_asks(
     add_runs(bridge, group_with_runs[0], ["succeeded"], queued_at=days[0][0], destination="other")
     add_runs(bridge, group_with_runs[0], ["succeeded"], queued_at=begin - timedelta(seconds=1))
 
-    counted = [day.ended for day in run_history.count_runs_by_day(bridge, LOCAL, RunFilter(), days)]
+    add_runs(bridge, group_with_runs[0], ["succeeded", "failed", "running"], queued_at=days[2][0], dry_run=True)
+
+    counted = [day.runs for day in run_history.count_runs_by_day(bridge, LOCAL, RunFilter(), days)]
     elsewhere = run_history.count_runs_by_day(
         bridge, LOCAL, RunFilter(destination="other", since=bridge.clock.now()), days
     )
 
     assert counted == [
-        {"Succeeded": 2, "Held": 0, "Failed": 2, "Cancelled": 0},
-        {"Succeeded": 0, "Held": 2, "Failed": 0, "Cancelled": 1},
-        {"Succeeded": 0, "Held": 2, "Failed": 0, "Cancelled": 0},
+        {"succeeded": 2, "failed": 1, "interrupted": 1},
+        {"held": 1, "superseded": 1, "cancelled": 1},
+        {"applied": 1, "discarded": 1, "preview": 1, "failed": 1, "running": 1, "queued": len(group_with_runs)},
     ]
-    assert [day.ended["Succeeded"] for day in elsewhere] == [1, 0, 0]
+    assert [day.runs for day in elsewhere] == [{"succeeded": 1}, {}, {}]
     assert len(run_history.count_runs_by_day(bridge, LOCAL, RunFilter(), days * 100)) == run_history.MOST_DAYS
     assert runs.count_runs(bridge, LOCAL, RunFilter(destination="other")) == 1
     assert run_history.list_run_destinations(bridge, LOCAL) == ["csv"]
@@ -116,18 +118,28 @@ def test_runs_are_found_by_names_whatever_their_case(
     assert runs.count_runs(bridge, LOCAL, RunFilter(text=text)) == len(names)
     day = bridge.clock.now() - DAY, bridge.clock.now() + DAY
     (counted,) = run_history.count_runs_by_day(bridge, LOCAL, RunFilter(text=text), [day])
-    assert sum(counted.ended.values()) == len(names)
+    assert sum(counted.runs.values()) == len(names)
 
 
 @pytest.mark.parametrize(
     ("asked", "steps"),
-    [(["cancelled"], ["done"]), (["applied"], ["applied"]), (["cancelled", "discarded"], ["done", "discarded"])],
+    [
+        (["cancelled"], ["done"]),
+        (["applied"], ["applied"]),
+        (["cancelled", "discarded"], ["done", "discarded"]),
+        (["succeeded"], ["written"]),
+        (["preview"], ["previewed", "not previewed"]),
+        (["failed", "applied"], ["not previewed", "applied"]),
+    ],
 )
-def test_what_a_person_decided_on_a_held_run_is_a_state_of_its_own(
+def test_runs_are_found_by_the_states_that_are_shown_of_them(
     bridge: Bridge, group_with_runs: list[Run], asked: list[str], steps: list[str]
 ):
     for step in ("done", "applied", "discarded"):
         add_runs(bridge, group_with_runs[0], ["cancelled"], step=step)
+    add_runs(bridge, group_with_runs[0], ["succeeded"], step="written")
+    add_runs(bridge, group_with_runs[0], ["succeeded"], step="previewed", dry_run=True)
+    add_runs(bridge, group_with_runs[0], ["failed"], step="not previewed", dry_run=True)
 
     listed = runs.list_runs(bridge, LOCAL, RunFilter(statuses=asked))
 

@@ -246,7 +246,7 @@ def test_of_a_new_sync_share_line_and_words_agree_about_the_times_that_are_over(
         row.state = SyncState.PAUSED if any(end is None for _, end in paused) else SyncState.ACTIVE
         for begin, end in paused:
             ended = None if end is None else first + end * HOUR
-            session.add(SyncPause(sync_id=sync.id, began_at=first + begin * HOUR, ended_at=ended))
+            session.add(SyncPause(sync_id=sync.id or 0, began_at=first + begin * HOUR, ended_at=ended))
         for at, took, status in ran:
             ended = None if took is None else first + at * HOUR + took * MINUTE
             session.add(Run(**facts, status=status, queued_at=first + at * HOUR, finished_at=ended))
