@@ -28,6 +28,8 @@ _BELOW = 20
 # Shares of the drawing's width: the room that branches keep from the members, and what is drawn of very few.
 _APART, _LEAST = 0.04, 0.006
 _CURVE = 16
+# Pixels: wide enough to fill letters and what is between them.
+_RIM = 6
 _WITH_ID = {"distinct": "Every profile has a distinct id."}
 _OF_PROFILES = "of profiles"
 
@@ -192,17 +194,14 @@ def draw(steps: list[Step]) -> vega.Spec:
     y = _number("y", {"domain": [0, levels[-1].bottom], "reverse": True, "nice": False})
     span = {"x": _number("x", {"domain": [0, full], "nice": False}), "x2": {"field": "x2"}}
     told = [vega.name(field) for field in ("Step", "Users", "Share")]
-    right = {"y": y, "x": {"value": "width"}}
-    words = {"text": vega.name("text"), "color": _color("ink")}
+    left, right = {"y": y, "x": {"value": 0}}, {"y": y, "x": {"value": "width"}}
     ribbon = {"detail": vega.name("ribbon"), "color": _color("tone")}
     bar = {"y2": {"field": "y2"}, "color": _color("tone"), "tooltip": told}
     return vega.chart(
-        _layer(frames.ribbons, {"y": y, **span, **ribbon}, type="area", orient="horizontal", opacity=0.22),
+        _layer(frames.ribbons, {"y": y, **span, **ribbon}, type="area", orient="horizontal", opacity=0.16),
         _layer(frames.bars, {"y": y, **span, **bar}, type="rect", cornerRadius=2),
-        _layer(
-            frames.steps, {"y": y, "x": {"value": 0}, **words}, type="text", align="left", fontSize=14, fontWeight=600
-        ),
-        _layer(frames.branches, {**right, **words}, type="text", align="right", dx=-14, fontSize=13),
+        *_labels(frames.steps, left, align="left", fontSize=14, fontWeight=600),
+        *_labels(frames.branches, right, align="right", dx=-14, fontSize=13),
         _layer(frames.branches, {**right, "color": _color("tone")}, type="square", size=70, xOffset=-5, opacity=1),
     )
 
@@ -214,6 +213,15 @@ def height_of(steps: list[Step]) -> int:
 
 def _layer(rows: list[dict[str, Any]], encoding: vega.Spec, **mark: Any) -> vega.Spec:
     return vega.layer(rows, mark if "tooltip" in encoding else mark | {"tooltip": None}, encoding)
+
+
+def _labels(rows: list[dict[str, Any]], place: vega.Spec, **look: Any) -> tuple[vega.Spec, vega.Spec]:
+    """Write labels, each on a rim of the page's own background: they lie over bands of any color."""
+    text, rim = {**place, "text": vega.name("text")}, {"expr": "background"}
+    return (
+        _layer(rows, text, type="text", fill=rim, stroke=rim, strokeWidth=_RIM, strokeJoin="round", **look),
+        _layer(rows, {**text, "color": _color("ink")}, type="text", **look),
+    )
 
 
 def _number(field: str, scale: vega.Spec) -> vega.Spec:

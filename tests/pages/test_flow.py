@@ -102,3 +102,15 @@ def test_the_drawing_holds_numbers_and_words_of_ours_alone():
     drawn = flow.draw(flow.list_steps(funnel(unmatched=5), words))
 
     assert "pl<b>" not in json.dumps(drawn)
+
+
+def test_every_label_lies_on_the_background_of_the_page_whatever_bands_are_behind_it():
+    layers = flow.draw(flow.list_steps(funnel(unmatched=90, invalid=900, duplicates=3, unprefixed=5), WORDS))["layer"]
+
+    labels = [place for place, layer in enumerate(layers) if layer["encoding"].get("color", {}).get("field") == "ink"]
+
+    assert len(labels) == 2, "those of the steps, and those of what branches off"
+    for place in labels:
+        rim, label = layers[place - 1], layers[place]
+        assert rim["mark"]["stroke"] == rim["mark"]["fill"] == {"expr": "background"}
+        assert (rim["data"], rim["encoding"]["text"]) == (label["data"], label["encoding"]["text"])
