@@ -79,6 +79,7 @@ def connect_csv(bridge: Bridge, person: Actor) -> None:
         "csv",
         partial(destinations.connect_csv, bridge, person, folder=folder, name=name, if_taken="refuse"),
         lambda made: f"Groups can be written to {escape_markdown(made.folder)} as {escape_markdown(made.name)}.",
+        toast="The folder is connected.",
         fields={"Folder": "connections_folder", "Name": "connections_csv_name"},
     )
     if connection:
