@@ -135,6 +135,16 @@ def get_exports(bridge: Bridge, actor: Actor, run_ids: Sequence[int], sync_ids: 
     return [ExportNow(run.cohort_id, run.cohort_name, run.destination, run) for run in own] + of_syncs
 
 
+@action(Role.VIEWER)
+def list_missing(
+    bridge: Bridge, actor: Actor, run_ids: Sequence[int], sync_ids: Sequence[int] = ()
+) -> tuple[list[int], list[int]]:
+    """Return which of these runs, and of these syncs, `get_exports` leaves out: they are not kept, or too many."""
+    own = {run.id for run in runs.get_several(bridge.engine, _each_once(run_ids))}
+    kept = {sync.id for sync, _, _ in syncs.get_several(bridge.engine, _each_once(sync_ids))}
+    return [each for each in run_ids if each not in own], [each for each in sync_ids if each not in kept]
+
+
 def _follow_applied(engine: Engine, own: Sequence[Run]) -> list[Run]:
     """Put in the place of each run that was let through the one that does it, which may have been held in turn."""
     last, followed = list(own), set[int]()

@@ -32,7 +32,7 @@ from pages.parts.formatting import (
     pluralize,
     timing_text,
 )
-from pages.parts.selection import Selection, tell_apart
+from pages.parts.selection import Selection, read_ids, tell_apart
 from pages.shell import gate, page_frame, resources
 
 FAILURE = "cohorts_failure"
@@ -347,9 +347,11 @@ with show_errors():
     elif several_progress.is_asked_for():
         COHORTS.back_button()
         several_progress.show(bridge, person)
-    elif len(chosen := several.read_ids(COHORTS.requested)) > 1:
+    elif COHORTS.requested_id is None and read_ids(COHORTS.requested)[0]:
         COHORTS.back_button()
-        several.show(bridge, person, chosen, all_cohorts, connections, project, delivered(bridge, person, project))
+        several.show(
+            bridge, person, COHORTS.requested, all_cohorts, connections, project, delivered(bridge, person, project)
+        )
     elif cohort := COHORTS.find({cohort.id: cohort for cohort in all_cohorts}.get):
         show_one(bridge, person, cohort, connections, project)
 held_run_dialog.show(bridge, person)

@@ -19,7 +19,7 @@ from core.rules.query_forecast import Forecast
 from core.syncs import several
 from core.syncs.settings import ShrinkSuggestion
 from core.syncs.several import MOST, ExportSettings, Started
-from core.text import parse_id
+from core.text import shown
 from core.vendors.mixpanel_answers import Cohort
 from data.models import MIXPANEL_SIDE, Connection, Group
 from pages.export import cohort_form, sync_settings, timing_fields
@@ -29,7 +29,7 @@ from pages.parts import answers, tables, whom_to_ask
 from pages.parts.actions import perform
 from pages.parts.formatting import clock, error_text, escape_markdown, number, pluralize
 from pages.parts.member_words import words_for
-from pages.parts.selection import set_param
+from pages.parts.selection import read_ids, set_param
 from pages.shell import resources
 
 # The parameters of the address: what is chosen, as one cohort that is open is; and what was started of it.
@@ -38,6 +38,8 @@ CHOSEN, RUNS, SYNCS = "cohort", "exports", "recurring"
 TABLE = "cohorts"
 _PREFIX, _ROW = "several", 0
 _CHECKED = "several_checked"
+# So many of what the address lists and is not there are named, and so much of each.
+_NAMED, _LONGEST_NAMED = 5, 40
 # What others do meanwhile may speak against a cohort, or not any more.
 _CHECKED_FOR = timedelta(seconds=30)
 
@@ -47,12 +49,6 @@ class _Drawn(NamedTuple):
 
     mixpanel: str
     as_of: datetime | None
-
-
-def read_ids(text: str) -> list[int]:
-    """Return the ids that a text of the address lists, each once; what is none is left out."""
-    ids = (parse_id(part) for part in text.split(","))
-    return list(dict.fromkeys(each for each in ids if each is not None))
 
 
 def offer(cohorts: Sequence[Cohort], shown: Sequence[int], go_to: Callable[[int], None]) -> None:
@@ -96,17 +92,17 @@ def _choose(ids: Sequence[int]) -> None:
 def show(
     bridge: Bridge,
     person: Actor,
-    ids: Sequence[int],
+    asked: str,
     cohorts: Sequence[Cohort],
     connections: Sequence[Connection],
     project: Connection,
     groups: Sequence[Group],
 ) -> None:
     """Show how the cohorts that are chosen are to be exported, and when that would be done."""
-    by_id = {cohort.id: cohort for cohort in cohorts}
+    by_id, (ids, others) = {cohort.id: cohort for cohort in cohorts}, read_ids(asked)
     chosen = [by_id[each] for each in ids if each in by_id][:MOST]
-    st.header(f"Export {pluralize(len(chosen), 'cohort')}", anchor=False)
-    _show_missing(ids, by_id)
+    st.header(f"Export {pluralize(len(chosen), 'cohort')}" if chosen else "Export several cohorts", anchor=False)
+    _show_missing(ids, others, by_id)
     destinations = [connection for connection in connections if connection.side != MIXPANEL_SIDE]
     if not destinations:
         st.info("Connect Apptimize, or a folder for CSV files, before you export.", icon=":material/cable:")
@@ -123,13 +119,19 @@ def show(
     _show_cohorts(chosen, refused, [group for group in groups if group.destination_id == destination.id])
 
 
-def _show_missing(ids: Sequence[int], by_id: dict[int, Cohort]) -> None:
-    missing = [each for each in ids if each not in by_id]
+def _show_missing(ids: Sequence[int], others: Sequence[str], by_id: dict[int, Cohort]) -> None:
+    missing = [*(str(each) for each in ids if each not in by_id), *others]
     if missing:
-        listed = ", ".join(map(str, missing[:5])) + (" and others" if len(missing) > 5 else "")
+        listed = listed_ids(missing)
         st.warning(f"Mixpanel does not list these cohorts in this project: {listed}.", icon=":material/search_off:")
-    if len(ids) - len(missing) > MOST:
+    if sum(each in by_id for each in ids) > MOST:
         st.warning(f"At most {MOST} cohorts are exported at a time: the others are left out.", icon=":material/rule:")
+
+
+def listed_ids(texts: Sequence[str]) -> str:
+    """Format what the address lists, the first few of it."""
+    more = " and others" if len(texts) > _NAMED else ""
+    return ", ".join(escape_markdown(shown(text, most=_LONGEST_NAMED)) for text in texts[:_NAMED]) + more
 
 
 def _fields(destinations: list[Connection]) -> Connection:

@@ -15,11 +15,11 @@ from core.syncs import held_runs, run_again, several
 from core.syncs.run_again import RunsAgain
 from core.syncs.several import ExportNow
 from data.models import FAILED, TO_CLAIM, Run, RunStatus
-from pages.export.several import RUNS, SYNCS, read_ids
+from pages.export.several import RUNS, SYNCS, listed_ids
 from pages.parts import causes, links, run_status, selection, state_chips, tables, whom_to_ask
 from pages.parts.actions import perform, show_errors
 from pages.parts.formatting import clock, error_text, escape_markdown, message_text, number, pluralize
-from pages.parts.selection import opener
+from pages.parts.selection import opener, read_ids
 from pages.shell import gate, page_frame
 
 PLACE = "several"
@@ -36,15 +36,24 @@ def is_asked_for() -> bool:
 
 def show(bridge: Bridge, person: Actor) -> None:
     """Show the exports that the address names, kept up to date while one of them has not ended."""
-    run_ids, sync_ids = (read_ids(st.query_params.get(name, "")) for name in (RUNS, SYNCS))
+    (run_ids, no_runs), (sync_ids, no_syncs) = (read_ids(st.query_params.get(name, "")) for name in (RUNS, SYNCS))
     exports = several.get_exports(bridge, person, run_ids, sync_ids)
     if not exports:
         st.warning("These exports are no longer kept.", icon=":material/search_off:")
         return
+    lost_runs, lost_syncs = several.list_missing(bridge, person, run_ids, sync_ids)
+    _show_missing({"run": [*lost_runs, *no_runs], "sync": [*lost_syncs, *no_syncs]})
     st.header(f"{'Syncs' if sync_ids else 'Exports'} of {pluralize(len(exports), 'cohort')}", anchor=False)
     every = "1s" if any(is_open(each) for each in exports) else None
     # A fragment's timer is set where it is made: of what has ended, none runs.
     st.fragment(_show, run_every=every)(bridge, person, run_ids, sync_ids, bool(every))
+
+
+def _show_missing(missing: dict[str, list[int | str]]) -> None:
+    for noun, texts in missing.items():
+        if texts:
+            listed = listed_ids([str(each) for each in texts])
+            st.warning(f"There is no {noun} {listed}: the others are shown.", icon=":material/search_off:")
 
 
 def is_open(export: ExportNow) -> bool:
@@ -69,7 +78,11 @@ def _show(bridge: Bridge, person: Actor, run_ids: list[int], sync_ids: list[int]
 
 def _is_followed(run_ids: list[int]) -> bool:
     """Return whether a press has other runs take the place of these: this fragment was drawn with those."""
-    return read_ids(st.query_params.get(RUNS, "")) != run_ids
+    return _asked_runs() != run_ids
+
+
+def _asked_runs() -> list[int]:
+    return read_ids(st.query_params.get(RUNS, ""))[0]
 
 
 def _fraction(run: Run) -> float:
@@ -110,7 +123,7 @@ def _buttons(bridge: Bridge, person: Actor, exports: Sequence[ExportNow]) -> Non
 def _run_again(bridge: Bridge, person: Actor, run_ids: Sequence[int]) -> None:
     """Run again what did not succeed, and have the address name the runs that repeat it."""
     done = perform(PLACE, partial(run_again.run_each_again, bridge, person, run_ids), _again_text)
-    if done and (asked := read_ids(st.query_params.get(RUNS, ""))):
+    if done and (asked := _asked_runs()):
         followed = (str(done.queued[each].id if each in done.queued else each) for each in asked)
         selection.set_param(RUNS, ",".join(followed))
 

@@ -11,7 +11,7 @@ from core.bridge import Bridge
 from core.reports import overlap
 from core.reports.overlap import MOST_GROUPS, NotCompared, Overlap, Shared
 from core.syncs import groups
-from core.text import parse_id
+from core.text import parse_id, shown
 from data.models import Connection, Group
 from pages.parts import download, links, member_list, overlap_matrix, run_status
 from pages.parts.actions import show_errors
@@ -34,10 +34,19 @@ WHY_NOT = {
 
 
 def requested_pair() -> tuple[int, int] | None:
-    """Return the two groups that the address asks for; None when it asks for the matrix."""
+    """Return the two groups that the address asks for; None when it asks for the matrix, or for what is no pair."""
     first, _, second = st.query_params.get("pair", "").partition("-")
-    one, other = parse_id(first), parse_id(second)
+    one, other = parse_id(first.strip()), parse_id(second.strip())
     return None if one is None or other is None else (one, other)
+
+
+def show_no_pair() -> None:
+    """Say that what the address asks for is no pair of groups."""
+    if asked := st.query_params.get("pair", "").strip():
+        st.warning(
+            f"{escape_markdown(shown(asked, most=40))} names no two groups: all groups are shown.",
+            icon=":material/search_off:",
+        )
 
 
 def open_pair(pair: tuple[int, int] | None) -> None:
@@ -220,4 +229,5 @@ with show_errors():
     elif pair := requested_pair():
         show_two(bridge, person, pair, delivered, label(delivered, connections))
     else:
+        show_no_pair()
         show_all(bridge, person, delivered, label(delivered, connections))

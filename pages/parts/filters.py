@@ -52,12 +52,18 @@ class _Field:
 
     def read(self, texts: list[str]) -> tuple[Any, list[str]]:
         """Return the value that texts of the address name, and those of them that name none."""
-        values = {text: self.read_one(text) for text in texts}
+        values = {text: self.read_one(text) for each in texts for text in self._parts(each)}
         known = list(dict.fromkeys(value for value in values.values() if value is not None))
         unknown = [text for text, value in values.items() if value is None]
         if self.many:
             return known, unknown
         return known[-1] if known else self.default, unknown
+
+    def _parts(self, text: str) -> list[str]:
+        """Return the values that a text of the address lists: several in one are written with commas between."""
+        if self.read_one(text) is not None:
+            return [text]
+        return [part.strip() for part in text.split(",") if part.strip()]
 
     def write(self, value: Any) -> list[str | None]:
         """Return the texts that name a value, none for what is usual."""

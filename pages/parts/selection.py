@@ -11,13 +11,14 @@ from typing import TypeVar
 import streamlit as st
 
 from core.errors import NotFound
-from core.text import parse_id
+from core.text import parse_id, shown
 from pages.parts.formatting import escape_markdown
 
 Row = TypeVar("Row")
 Key = TypeVar("Key", int, str)
 
 _LEAVE_FOR = "selection_leave_for"
+_LONGEST_SHOWN = 60
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,11 @@ class Selection:
         """What the address asks for; empty when it asks for the list."""
         return st.query_params.get(self.name, "")
 
+    @property
+    def requested_id(self) -> int | None:
+        """The one id that the address asks for."""
+        return only_id(self.requested)
+
     def find(self, get: Callable[[int], Row | None]) -> Row | None:
         """Return the row that the address names, as `get` has it; None when it names none.
 
@@ -53,19 +59,36 @@ class Selection:
         """
         if not self.requested:
             return None
-        row_id = parse_id(self.requested)
+        row_id = self.requested_id
         try:
             row = None if row_id is None else get(row_id)
         except NotFound:
             row = None
         if row is None:
-            st.warning(self.unknown.format(escape_markdown(self.requested)), icon=":material/search_off:")
+            asked = escape_markdown(shown(self.requested, most=_LONGEST_SHOWN))
+            st.warning(self.unknown.format(asked), icon=":material/search_off:")
             self.back_button()
         return row
 
     def back_button(self) -> None:
         """Show the button that leads back to the list."""
         st.button(self.all_rows, key=self.key, icon=":material/arrow_back:", type="tertiary", on_click=self.go_to)
+
+
+def read_ids(text: str) -> tuple[list[int], list[str]]:
+    """Return the ids that a text of the address lists, each once, and what else it lists; blank parts are nothing."""
+    parts = dict.fromkeys(part.strip() for part in text.split(",") if part.strip())
+    ids = {part: parse_id(part) for part in parts}
+    return (
+        list(dict.fromkeys(number for number in ids.values() if number is not None)),
+        [part for part, number in ids.items() if number is None],
+    )
+
+
+def only_id(text: str) -> int | None:
+    """Return the one id that a text of the address lists, however often; None where it lists more, or what is none."""
+    ids, others = read_ids(text)
+    return ids[0] if len(ids) == 1 and not others else None
 
 
 def set_param(name: str, value: object | None) -> None:

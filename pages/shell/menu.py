@@ -16,9 +16,9 @@ from streamlit.navigation.page import StreamlitPage
 
 from core.access.roles import Role
 from core.invisible import is_unseen
-from core.text import parse_id, shown
+from core.text import shown
 from pages.parts.formatting import escape_markdown
-from pages.parts.selection import all_params
+from pages.parts.selection import all_params, only_id, read_ids
 
 PRODUCT = "Cohort Bridge"
 _FOLDER = "pages"
@@ -92,15 +92,18 @@ class Section:
 
     def _open_title(self, name_of: NameOf) -> str:
         """Return what is open by its name; by its kind and number where that is not known."""
-        row_id = parse_id(self._requested)
+        row_id = self._requested_id
         name = name_of(self.opens, row_id) if row_id is not None else ""
         return self._open_number() if is_unseen(name) else escape_markdown(shown(name, most=_NAME_CHARS))
 
     def _open_number(self) -> str:
-        row_id = parse_id(self._requested)
-        if row_id is not None:
-            return f"{self.noun} {row_id}"
-        return f"Several {self.noun.lower()}s" if "," in self._requested else self.noun
+        if self._requested_id is not None:
+            return f"{self.noun} {self._requested_id}"
+        return f"Several {self.noun.lower()}s" if read_ids(self._requested)[0] else self.noun
+
+    @property
+    def _requested_id(self) -> int | None:
+        return only_id(self._requested)
 
     def other_page(self, chosen: StreamlitPage) -> bool:
         """Return whether the address asks for the other one of the section's two pages than the one that is chosen."""

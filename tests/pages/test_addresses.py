@@ -46,7 +46,7 @@ ODD = (
     str(2**63),
     "1" + "0" * 30,
     "1.0",
-    " 1",
+    "1 2",
     "\u0661",
     "<b>**x**</b>",
 )
@@ -174,6 +174,19 @@ def test_a_filter_of_the_address_that_is_not_there_is_left_out_and_said(busy: Pa
 
     assert f"“{label}” cannot be “{text}”, which the address asks for: it is left out." in shown(at)
     assert rows(at) == rows(open_page(HISTORY))
+
+
+def test_a_list_of_the_address_may_be_written_in_one(busy: Path):
+    at = open_page(HISTORY, status="failed, succeeded,failed,", sync="2,2")
+
+    assert at.multiselect(key="history_status").value == ["failed", "succeeded"]
+    assert at.selectbox(key="history_sync").value == 2
+    assert "left out" not in shown(at)
+    partly = open_page(HISTORY, sync="2,99", run="")
+    assert partly.selectbox(key="history_sync").value == 2
+    assert "There is no sync 99" in shown(partly)
+    assert "Run 1:" in shown(open_page(HISTORY, run="1,1"))
+    assert "There is no run 1,2." in shown(open_page(HISTORY, run="1,2"))
 
 
 @pytest.mark.parametrize("day", ["2026-13-01", "9999-12-31", "0001-01-01", "today"])

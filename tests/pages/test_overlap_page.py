@@ -75,6 +75,7 @@ def test_the_choice_is_in_the_address(practising: Bridge, two_groups: tuple[set[
     assert "“105”" not in many
     assert "495 others of what it asks for are left out too." in many
     assert "These are not two delivered groups." in shown(open_page(OVERLAP, pair="1-99"))
+    assert "1,2 names no two groups: all groups are shown." in shown(open_page(OVERLAP, pair="1,2"))
     assert "The two groups share no member." in shown(open_page(OVERLAP, pair="3-1"))
 
 

@@ -13,7 +13,8 @@ from core.syncs import held_runs, recurring, runs
 from core.syncs.listing import list_syncs
 from core.worker import service
 from data.models import RunStatus, SyncKind
-from pages.export.several import forecast_text, read_ids
+from pages.export.several import forecast_text
+from pages.parts.selection import read_ids
 from tests.pages.dashboard import COHORTS, GROUPS, drawn, open_page, shown
 from tests.stage.home import export
 from tests.stage.sandbox import COMPANIES, NEWSLETTER, POWER, SPENDERS, Sandbox
@@ -37,7 +38,7 @@ def test_rows_that_are_selected_lead_to_one_export_of_all(practising: Bridge):
     drawn(at.switch_page(COHORTS).run())
     drawn(at.button(key="several_open").click().run())
 
-    assert len(read_ids(at.query_params["cohort"])) == 2
+    assert len(read_ids(at.query_params["cohort"])[0]) == 2
     assert "Export 2 cohorts" in shown(at)
 
 
@@ -131,12 +132,29 @@ def test_what_speaks_against_a_cohort_is_said_before_and_it_can_be_left_out(prac
     assert "2 queued" in shown(at)
     assert "Its first run is queued within seconds" in shown(at)
     begun = [each.sync for each in list_syncs(practising, LOCAL) if each.sync.kind == SyncKind.RECURRING]
-    assert read_ids(at.query_params["recurring"]) == sorted(sync.id or 0 for sync in begun if sync.cohort_id != POWER)
+    assert read_ids(at.query_params["recurring"])[0] == sorted(
+        sync.id or 0 for sync in begun if sync.cohort_id != POWER
+    )
 
 
 def test_an_address_that_names_what_is_not_there_says_so(practising: Bridge):
-    assert "does not list these cohorts in this project: 4, 5." in shown(_chosen(POWER, 4, 5))
+    text = shown(open_page(COHORTS, cohort=f"{POWER},4, 5,x,"))
+    assert "does not list these cohorts in this project: 4, 5, x." in text
+    assert "Export 1 cohort" in text
+    assert "does not list these cohorts in this project: 4, 5." in shown(_chosen(4, 5))
     assert "These exports are no longer kept." in shown(open_page(COHORTS, cohort="1,2", exports="77,x,-1"))
+    run = export(practising, POWER)
+    text = shown(open_page(COHORTS, cohort="1,2", exports=f"{run.id},77,x", recurring="8"))
+    assert "1 succeeded" in text
+    assert "There is no run 77, x: the others are shown." in text
+    assert "There is no sync 8: the others are shown." in text
+
+
+def test_a_number_that_an_address_names_twice_is_one(practising: Bridge):
+    for text in (f"{POWER},{POWER}", f" {POWER} ,", f"0{POWER}"):
+        at = open_page(COHORTS, cohort=text)
+        assert "Start sync" in [button.label for button in at.button], text
+        assert f"Cohort {POWER}." in shown(at), text
 
 
 def test_the_forecast_says_who_waits_for_queries_and_until_when():

@@ -119,6 +119,11 @@ TABLE: dict[str, tuple[Role, str, Call]] = {
     ),
     "find_open_name": (Role.VIEWER, READS, lambda on, who: open_names.find_open_name(on.bridge, who, "run", on.queued)),
     "find_group": (Role.VIEWER, ELSEWHERE, lambda on, who: groups.find_group(on.bridge, who, 7)),
+    "list_missing": (
+        Role.VIEWER,
+        READS,
+        lambda on, who: several.list_missing(on.bridge, who, [on.queued], [on.active]),
+    ),
     "get_exports": (Role.VIEWER, READS, lambda on, who: several.get_exports(on.bridge, who, [on.queued], [on.active])),
     "get_run": (Role.VIEWER, READS, lambda on, who: runs.get_run(on.bridge, who, on.queued)),
     "get_sync": (Role.VIEWER, READS, lambda on, who: listing.get_sync(on.bridge, who, on.active)),
