@@ -122,17 +122,22 @@ def _buttons(bridge: Bridge, person: Actor, exports: Sequence[ExportNow]) -> Non
 
 def _run_again(bridge: Bridge, person: Actor, run_ids: Sequence[int]) -> None:
     """Run again what did not succeed, and have the address name the runs that repeat it."""
-    done = perform(PLACE, partial(run_again.run_each_again, bridge, person, run_ids), _again_text)
-    if done and (asked := _asked_runs()):
+    done = perform(PLACE, partial(run_again.run_each_again, bridge, person, run_ids))
+    if done is None:
+        return
+    # For a moment: it is so until the first of them begins, and the line of all of them tells on.
+    page_frame.toast(f"{pluralize(len(done.queued), 'run')} queued.", ":material/check:")
+    if done.refused:
+        page_frame.answer(PLACE, _refused_text(done), failed=True)
+    if asked := _asked_runs():
         followed = (str(done.queued[each].id if each in done.queued else each) for each in asked)
         selection.set_param(RUNS, ",".join(followed))
 
 
-def _again_text(done: RunsAgain) -> str:
-    text = f"{pluralize(len(done.queued), 'run')} queued."
-    if done.refused:
-        text += f" {number(len(done.refused))} cannot run again: {error_text(next(iter(done.refused.values())))}"
-    return text
+def _refused_text(done: RunsAgain) -> str:
+    count = len(done.queued) + len(done.refused)
+    causes = dict.fromkeys(error_text(exc) for exc in done.refused.values())
+    return f"{number(len(done.refused))} of {number(count)} cannot run again: {' '.join(causes)}"
 
 
 def _show_failures(bridge: Bridge, person: Actor, exports: Sequence[ExportNow]) -> None:
