@@ -102,7 +102,6 @@ def show_mixpanel(bridge: Bridge, person: Actor, connections: list[Connection]) 
         partial(_mixpanel_form, bridge, person, connections, is_first=not present),
         expanded=not present,
         key="connections_mixpanel",
-        icon=":material/add_link:",
     )
 
 
@@ -144,7 +143,6 @@ def show_apptimize(bridge: Bridge, person: Actor, connections: list[Connection])
         partial(_apptimize_form, bridge, person, connections, present, own),
         expanded=not own,
         key="connections_apptimize",
-        icon=":material/add_link:",
     )
 
 
@@ -218,7 +216,7 @@ def show_csv(bridge: Bridge, person: Actor, connections: list[Connection]) -> No
     """Show the form that connects a folder which takes CSV files."""
     present = any(connection.kind == ConnectionKind.CSV for connection in connections)
     show = partial(_csv_form, bridge, person, is_first=not present)
-    folded.expander("Connect", show, key="connections_csv", icon=":material/add_link:")
+    folded.expander("Connect", show, key="connections_csv")
 
 
 def _csv_form(bridge: Bridge, person: Actor, *, is_first: bool) -> None:

@@ -118,7 +118,7 @@ def open_question() -> None:
 def show_list(bridge: Bridge, person: Actor, views: list[PersonView]) -> None:
     """Show everyone with access, and the form that adds a person."""
     show_form = partial(_person_form, bridge, person)
-    folded.expander("Add person", show_form, expanded=not views, key="people_add", icon=":material/person_add:")
+    folded.expander("Add person", show_form, expanded=not views, key="people_add")
     answers.show(bridge, person, "people")
     if not views:
         st.info(

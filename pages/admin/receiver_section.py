@@ -26,7 +26,7 @@ def show(bridge: Bridge, person: Actor, connections: list[Connection]) -> None:
     """Show the form that connects a receiver."""
     present = [connection for connection in connections if connection.kind == ConnectionKind.ENDPOINT]
     show_form = partial(_form, bridge, person, connections, present)
-    folded.expander("Connect another receiver", show_form, key=_BOX, icon=":material/add_link:")
+    folded.expander("Connect another receiver", show_form, key=_BOX)
 
 
 def _form(bridge: Bridge, person: Actor, connections: list[Connection], present: list[Connection]) -> None:

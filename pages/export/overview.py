@@ -238,7 +238,7 @@ def show_items(bridge: Bridge, person: Actor, items: AttentionItems) -> None:
         return
     more = len(items.runs) + len(items.paused) - FIRST_ITEMS
     show = partial(_show_others, items, boxes[FIRST_ITEMS:])
-    folded.expander(f"{number(more)} more", show, key="overview_more", icon=":material/list:")
+    folded.expander(f"{number(more)} more", show, key="overview_more")
 
 
 def _show_others(items: AttentionItems, boxes: list[partial[None]]) -> None:

@@ -110,7 +110,6 @@ def show_settings(bridge: Bridge, person: Actor, view: SyncView) -> None:
         "Interval, shrink limit and tags",
         partial(_settings_fields, bridge, person, view),
         key=f"syncs_settings_{view.sync.id}",
-        icon=":material/tune:",
     )
 
 
@@ -189,7 +188,7 @@ def _edit(bridge: Bridge, person: Actor, drawn: Sync) -> Sync:
 def show_matching(bridge: Bridge, person: Actor, view: SyncView) -> None:
     """Show the match settings that the sync has for itself, to be changed."""
     show = partial(_match_settings, bridge, person, view)
-    folded.expander("Matching", show, key=f"syncs_matching_{view.sync.id}", icon=":material/join:")
+    folded.expander("Matching", show, key=f"syncs_matching_{view.sync.id}")
 
 
 def _match_settings(bridge: Bridge, person: Actor, view: SyncView) -> None:

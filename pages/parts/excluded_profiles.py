@@ -147,9 +147,7 @@ def _show_page(page: ExcludedPage, matched_by: str) -> None:
 def explain_reasons(matched_by: str = "") -> None:
     """Explain what each reason means, and what to do about it."""
     show = partial(_reasons, matched_by)
-    folded.expander(
-        "What each of these means, and what to do about it", show, key="matching_explained", icon=":material/help:"
-    )
+    folded.expander("What each of these means, and what to do about it", show, key="matching_explained")
 
 
 def _reasons(matched_by: str) -> None:

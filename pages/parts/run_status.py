@@ -306,7 +306,7 @@ def invalid_reasons(run: Run) -> None:
         return
     label = f"Why {pluralize(run.invalid, 'id is', 'ids are')} invalid"
     show = partial(_reasons, run)
-    folded.expander(label, show, key=f"run_reasons_{run.id}", icon=":material/rule:", width=_REASONS_PX)
+    folded.expander(label, show, key=f"run_reasons_{run.id}", width=_REASONS_PX)
 
 
 def _reasons(run: Run) -> None:

@@ -97,7 +97,7 @@ def _fields(channel: AlertChannel | None, names: Mapping[int, str], tags: list[s
     )
     page_frame.show_answer(f"{prefix}_address")
     st.caption("It is kept sealed and not shown again.")
-    folded.expander("Examples of addresses", _show_examples, key=f"{prefix}_examples", icon=":material/help:")
+    folded.expander("Examples of addresses", _show_examples, key=f"{prefix}_examples")
     st.radio("Told of", [ALL, SOME], key=f"{prefix}_which", horizontal=True)
     if st.session_state[f"{prefix}_which"] == SOME:
         kept = [sync_id for sync_id in st.session_state[f"{prefix}_syncs"] if sync_id not in names]

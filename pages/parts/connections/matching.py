@@ -41,7 +41,6 @@ def match_settings(bridge: Bridge, person: Actor, connection: Connection) -> Non
         "Matching and project token",
         partial(_match_form, bridge, person, connection),
         key=f"connections_match_{connection.id}",
-        icon=":material/join:",
     )
 
 
