@@ -15,7 +15,7 @@ OPENED = "folded_opened"
 def expander(label: str, show: Callable[[], object], *, key: str, **look: Any) -> None:
     """Draw a box that unfolds where it is, and in it what `show` draws.
 
-    It bears no icon: Streamlit would show that in place of the arrow, which alone tells that there is something to open.
+    It bears no icon: that would take the place of the arrow, which alone tells that there is something to open.
     """
     box = st.expander(label, key=key, on_change="rerun", **look)
     if _was_opened(key, is_open=bool(box.open)):
