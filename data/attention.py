@@ -1,11 +1,13 @@
-"""What needs a person, as the menu asks for it: which groups, and nothing more of them."""
+"""What needs a person: which groups, as the menu asks for it, and of a few groups the run that does."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from sqlmodel import col, select, union_all
 
 from data.engine import Engine, read_session
-from data.models import FAILED, Run, RunStatus, Sync, SyncKind, SyncState
+from data.models import FAILED, Group, Run, RunStatus, Sync, SyncKind, SyncState
 from data.run_stats import select_newest_of_groups
 
 # So many held runs are listed, and counted, at most.
@@ -28,3 +30,17 @@ def list_groups(engine: Engine) -> list[int]:
     )
     with read_session(engine) as session:
         return list(session.connection().execute(union_all(paused, held, failed)).scalars())
+
+
+def list_in_trouble(engine: Engine, group_ids: Sequence[int]) -> dict[int, Run]:
+    """Return, by group, the run that needs a person of each of these: the one that is held, or the newest if it failed.
+
+    What is held comes first: it waits for a decision whatever was queued, or has failed, since.
+    """
+    own = (col(Run.group_id).in_(group_ids), col(Run.dry_run).is_(False))
+    is_newest = col(Run.id).in_(select_newest_of_groups(col(Group.id).in_(group_ids)))
+    held = select(Run).where(*own, Run.status == RunStatus.HELD)
+    failed = select(Run).where(*own, col(Run.status).in_(FAILED), is_newest)
+    with read_session(engine) as session:
+        runs = [*session.exec(failed).all(), *session.exec(held.order_by(col(Run.id))).all()]
+    return {run.group_id: run for run in runs}

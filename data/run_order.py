@@ -36,12 +36,18 @@ def last_of_group(*which: Any) -> ScalarSelect[Any]:
     return of_group.order_by(*last_ended_first()).limit(1).correlate(Group).scalar_subquery()
 
 
-def of_each_group(run_id: ScalarSelect[Any]) -> Select[Any]:
-    """Select the run that a subquery finds for each group.
+def of_each_group(run_id: ScalarSelect[Any], *which: Any) -> Select[Any]:
+    """Select the run that a subquery finds for each group, or each of `which` groups.
 
     PostgreSQL would ask that again wherever the answer is compared, and read all runs to spare itself the trouble.
     """
-    each = select(run_id.label("run_id")).select_from(Group).cte().prefix_with("MATERIALIZED", dialect="postgresql")
+    each = (
+        select(run_id.label("run_id"))
+        .select_from(Group)
+        .where(*which)
+        .cte()
+        .prefix_with("MATERIALIZED", dialect="postgresql")
+    )
     return select(each.c.run_id)
 
 

@@ -26,9 +26,10 @@ _OF_A_CHANGE: list[InstrumentedAttribute[Any]] = [
 ]
 
 
+_IS_MEANT, _IS_HELD = col(Run.dry_run).is_(False), col(Run.status) == RunStatus.HELD
 # Such a run wrote its group, or found it as it should be. The last of them to end made it what it is: one that waits
 # for a query is overtaken by later ones.
-_WROTE = (col(Run.status) == RunStatus.SUCCEEDED, col(Run.dry_run).is_(False))
+_WROTE = (col(Run.status) == RunStatus.SUCCEEDED, _IS_MEANT)
 
 
 @dataclass(frozen=True)
@@ -77,9 +78,9 @@ class ConnectedRun(NamedTuple):
     destination_id: int
 
 
-def select_newest_of_groups() -> SelectOfScalar[Any]:
-    """Select each group's newest run that was meant to write: the one asked for last, while that is not done; then the
-    one that ended last.
+def select_newest_of_groups(*which: Any) -> SelectOfScalar[Any]:
+    """Select the newest run that was meant to write of each group, or of `which` groups: the one asked for last, while
+    that is not done; then the one that ended last.
     """
     asked, other = aliased(Run), aliased(Run)
     newest = select(Run.id).where(Run.group_id == Group.id, col(Run.dry_run).is_(False))
@@ -89,7 +90,7 @@ def select_newest_of_groups() -> SelectOfScalar[Any]:
     )
     ended = ended.order_by(*last_ended_first(other)).limit(1).correlate(asked).scalar_subquery()
     latest = case((col(asked.status).in_(UNFINISHED), col(asked.id)), else_=ended)
-    return select(latest).where(col(asked.id).in_(of_each_group(newest)))
+    return select(latest).where(col(asked.id).in_(of_each_group(newest, *which)))
 
 
 def newest_of_each_group(engine: Engine) -> list[ConnectedRun]:
@@ -103,9 +104,11 @@ def newest_of_each_group(engine: Engine) -> list[ConnectedRun]:
 
 
 def newest_ended_of_cohort(engine: Engine, cohort_id: int) -> list[Run]:
-    """Return the run of each group of a cohort that ended last, and of those meant to write, the last one first."""
+    """Return the run of each group of a cohort that ended last, the last one of those that were meant to write, and the
+    one that is held, the last one first.
+    """
     has_ended = col(Run.status).not_in(UNFINISHED)
-    newest = [last_of_group(has_ended), last_of_group(has_ended, col(Run.dry_run).is_(False))]
+    newest = [last_of_group(has_ended), last_of_group(has_ended, _IS_MEANT), last_of_group(_IS_MEANT, _IS_HELD)]
     ids = [col(Run.id).in_(select(each).select_from(Group).where(Group.cohort_id == cohort_id)) for each in newest]
     with read_session(engine) as session:
         return list(session.exec(select(Run).where(or_(*ids)).order_by(*last_ended_first())).all())

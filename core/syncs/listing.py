@@ -9,19 +9,34 @@ from dataclasses import dataclass
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
 from core.errors import NotFound, SyncGone
-from data import run_stats, syncs
-from data.models import Group, Run, Sync
+from data import attention, run_stats, syncs
+from data.models import Group, Run, RunStatus, Sync
 from data.syncs import SyncNotRecurring, SyncRemoved, SyncUnknown
 
 
 @dataclass(frozen=True)
 class SyncView:
-    """A sync with what a person wants to see beside it."""
+    """A sync with what a person wants to see beside it.
+
+    `trouble` is the run of its group that needs a person: one that is held, whatever came after it, or the newest if
+    that failed.
+    """
 
     sync: Sync
     group: Group
     destination: str
     last_run: Run | None
+    trouble: Run | None = None
+
+    @property
+    def is_held(self) -> bool:
+        """Whether its group has a held run, which waits for a decision."""
+        return self.trouble is not None and self.trouble.status == RunStatus.HELD
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether the newest run of its group failed."""
+        return self.trouble is not None and not self.is_held
 
 
 @action(Role.VIEWER)
@@ -36,9 +51,15 @@ def list_syncs(
     """List the syncs that were not removed, of all groups or of these, by id, each with its group and its last run;
     `limit` of those after one.
     """
-    rows = syncs.list_with_group(bridge.engine, of_groups=of_groups, after=after, limit=limit)
+    return _add_runs(bridge, syncs.list_with_group(bridge.engine, of_groups=of_groups, after=after, limit=limit))
+
+
+def _add_runs(bridge: Bridge, rows: Sequence[tuple[Sync, Group, str]]) -> list[SyncView]:
     last = run_stats.newest_of_each_sync(bridge.engine, [sync.id for sync, _, _ in rows if sync.id is not None])
-    return [SyncView(sync, group, name, last.get(sync.id or 0)) for sync, group, name in rows]
+    trouble = attention.list_in_trouble(bridge.engine, [sync.group_id for sync, _, _ in rows])
+    return [
+        SyncView(sync, group, name, last.get(sync.id or 0), trouble.get(sync.group_id)) for sync, group, name in rows
+    ]
 
 
 @action(Role.VIEWER)
@@ -53,8 +74,7 @@ def get_sync(bridge: Bridge, actor: Actor, sync_id: int) -> SyncView:
     row = syncs.get_with_group(bridge.engine, sync_id)
     if row is None:
         raise _unknown(sync_id)
-    last = run_stats.newest_of_each_sync(bridge.engine, [sync_id])
-    return SyncView(*row, last.get(sync_id))
+    return _add_runs(bridge, [row])[0]
 
 
 @contextmanager

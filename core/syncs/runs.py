@@ -41,7 +41,9 @@ def list_runs(
 
 @action(Role.VIEWER)
 def newest_of_cohort(bridge: Bridge, actor: Actor, cohort_id: int) -> list[Run]:
-    """List the run of each group of a cohort that ended last, and of those meant to write, the last one first."""
+    """List the run of each group of a cohort that ended last, the last one of those that were meant to write, and the
+    one that is held, the last one first.
+    """
     return run_stats.newest_ended_of_cohort(bridge.engine, cohort_id)
 
 

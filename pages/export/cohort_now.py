@@ -10,7 +10,7 @@ from core.reports.group_state import GroupNow, group_states
 from core.syncs import groups, listing, runs
 from core.syncs.listing import SyncView
 from core.vendors.mixpanel_answers import Cohort
-from data.models import MIXPANEL_SIDE, Connection, Group, Run, RunFilter, SyncKind
+from data.models import MIXPANEL_SIDE, Connection, Group, Run, RunFilter, RunStatus, SyncKind
 from pages.export.export_settings import ExportNames
 
 
@@ -18,7 +18,8 @@ from pages.export.export_settings import ExportNames
 class GroupRuns:
     """A cohort's group at a destination: as it is now, None if it was never delivered, and its newest runs that ended.
 
-    `latest` is a preview where nothing was written since; `export` is the newest that was meant to write.
+    `latest` is a preview where nothing was written since; `export` is the newest that was meant to write, and `held`
+    waits for a decision, whatever ended since.
     """
 
     place: str
@@ -26,6 +27,7 @@ class GroupRuns:
     now: GroupNow | None
     latest: Run | None
     export: Run | None
+    held: Run | None
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class CohortNow:
     syncs: list[SyncView]
     active: list[Run]
     ended: list[Run]
-    """The run of each group that ended last, and the last that was meant to write, the last one first."""
+    """The run of each group that ended last, the last that was meant to write, and the held one, the last one first."""
     groups: list[Group]
     """All groups that it has, those too that were never delivered."""
     newest_run_id: int | None
@@ -83,6 +85,7 @@ class CohortNow:
                 now=now.get(group_id),
                 latest=own[0] if own else None,
                 export=next((run for run in own if not run.dry_run), None),
+                held=next((run for run in own if run.status == RunStatus.HELD and not run.dry_run), None),
             )
             for group_id, own in runs_of.items()
         ]

@@ -63,6 +63,7 @@ def _show_whole(bridge: Bridge, person: Actor, now: CohortNow, row: GroupRuns) -
         return
     is_latest = row.export is row.latest
     _show_end(bridge, person, row.export, row.now, place=cohort_form.PLACE, with_success=is_latest)
+    _show_held(bridge, person, row, place=f"{cohort_form.PLACE}_held")
     if is_latest:
         _show_members(bridge, person, now, row, row.export, with_link=not has_state)
 
@@ -146,6 +147,13 @@ def _show_in_short(bridge: Bridge, person: Actor, now: CohortNow, row: GroupRuns
             run_status.headline(row.latest, _when(row.latest))
         if row.export and row.export.status != RunStatus.SUCCEEDED:
             _show_end(bridge, person, row.export, row.now, place=f"cohorts_{row.group_id}")
+        _show_held(bridge, person, row, place=f"cohorts_{row.group_id}_held")
+
+
+def _show_held(bridge: Bridge, person: Actor, row: GroupRuns, *, place: str) -> None:
+    """Show the run that waits for a decision, where another one ended after it."""
+    if row.held and row.held is not row.export:
+        _show_end(bridge, person, row.held, row.now, place=place)
 
 
 def _show_state(row: GroupRuns) -> None:

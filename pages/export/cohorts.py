@@ -18,7 +18,7 @@ from core.text import parse_id
 from core.vendors.mixpanel_answers import Cohort
 from data.models import Connection, Group, Run, SyncKind, SyncState
 from pages.export import cohort_form, cohort_now, cohort_results, several, several_progress
-from pages.parts import held_run_dialog, links, run_details, tables, whom_to_ask
+from pages.parts import held_run_dialog, links, run_details, run_status, tables, whom_to_ask
 from pages.parts.actions import show_errors
 from pages.parts.filters import Filters
 from pages.parts.formatting import (
@@ -270,6 +270,8 @@ def show_syncs(views: list[SyncView]) -> None:
                 icon=":material/sync:" if is_on else ":material/pause_circle:",
                 color="green" if is_on else "orange",
             )
+            if view.trouble:
+                run_status.badge(view.trouble)
             every = escape_markdown(timing_text(view.sync))
             until = f"Resumes at {clock(view.sync.paused_until)}. " if view.sync.paused_until else ""
             st.caption(f"{until}{every}, to {escape_markdown(view.destination)}.", width="content")

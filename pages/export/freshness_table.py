@@ -75,10 +75,10 @@ def on_time_column() -> dict[str, Any]:
 
 
 def _order(sync: Freshness) -> tuple[bool, bool, bool]:
-    """Put what is late first, then what fails, then what is paused; the stalest first among each."""
+    """Put what is late first, then what is held or fails, then what is paused; the stalest first among each."""
     return (
         not sync.is_late,
-        not state_chips.is_failing(sync.view),
+        sync.view.trouble is None,
         sync.view.sync.state != SyncState.PAUSED,
     )
 

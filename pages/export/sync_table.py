@@ -19,8 +19,8 @@ from pages.parts.filters import Filters
 from pages.parts.formatting import age, clock, in_gray, number, percent_number, timing_text
 from pages.shell import resources
 
-ALL, ACTIVE, PAUSED, LATE, FAILING = "All", "Active", "Paused", "Late", "Failing"
-_STATES = (ALL, ACTIVE, PAUSED, LATE, FAILING)
+ALL, ACTIVE, PAUSED, LATE, HELD, FAILING = "All", "Active", "Paused", "Late", "Held", "Failing"
+_STATES = (ALL, ACTIVE, PAUSED, LATE, HELD, FAILING)
 _TABLE = "syncs"
 
 
@@ -60,7 +60,8 @@ def is_in(sync: Freshness, state: str) -> bool:
         ACTIVE: is_on,
         PAUSED: not is_on,
         LATE: sync.is_late,
-        FAILING: state_chips.is_failing(sync.view),
+        HELD: sync.view.is_held,
+        FAILING: sync.view.is_failing,
     }[state]
 
 

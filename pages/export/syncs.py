@@ -41,7 +41,6 @@ from pages.parts.formatting import (
     in_gray,
     number,
     pause_reason,
-    paused_text,
     pluralize,
     timing_text,
 )
@@ -115,6 +114,8 @@ def show_one(bridge: Bridge, person: Actor, view: SyncView, connections: list[Co
     run = view.last_run
     if run is None or not run_status.is_active(run):
         run_status.watch(bridge, person, RunFilter(sync_id=view.sync.id), run.id if run else None)
+    if view.trouble and view.is_held and (run is None or view.trouble.id != run.id):
+        show_end(bridge, person, view.trouble, heading="Waits for a decision")
     show_last_run(bridge, person, run)
     show_past(bridge, person, view)
     if is_kept:
@@ -142,17 +143,12 @@ def show_past(bridge: Bridge, person: Actor, view: SyncView) -> None:
 
 
 def show_state(sync: Freshness, on_time: OnTime) -> None:
-    """Show whether the sync is on, and what stopped it if it is not."""
+    """Show how the sync is, in the words of the list, and what stopped it if it is paused."""
     view = sync.view
     is_on = view.sync.state == SyncState.ACTIVE
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.badge(
-            "Active" if is_on else paused_text(view.sync),
-            icon=":material/sync:" if is_on else ":material/pause_circle:",
-            color="green" if is_on else "orange",
-        )
-        if sync.is_late:
-            st.badge("Late", icon=":material/timer_off:", color="red")
+        for word in state_chips.of_sync(sync):
+            st.badge(word, icon=f":material/{state_chips.icon_of(word)}:", color=state_chips.color_of(word))
         st.caption(state_text(sync, on_time), width="content")
         for tag in view.sync.tags:
             st.badge(escape_markdown(tag), icon=":material/sell:", color="gray")
@@ -192,8 +188,13 @@ def show_last_run(bridge: Bridge, person: Actor, run: Run | None) -> None:
     if run_status.is_active(run):
         run_status.progress(bridge, person, run.id)
         return
+    show_end(bridge, person, run, heading="Last run")
+
+
+def show_end(bridge: Bridge, person: Actor, run: Run, *, heading: str) -> None:
+    """Show how a run ended, and what can be done about it."""
     took = run_status.took(run) or "no time"
-    run_status.headline(run, f"{age(run.finished_at)}, took {took}", heading="Last run")
+    run_status.headline(run, f"{age(run.finished_at)}, took {took}", heading=heading)
     run_outcome.show(run, group_states(bridge, person, only=[run.group_id]).get(run.group_id))
     held_run.held(bridge, person, run, place=sync_dialogs.PLACE)
     failure_help.show(bridge, person, run, key="syncs_again", place=sync_dialogs.PLACE, with_retry=False)

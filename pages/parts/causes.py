@@ -7,7 +7,6 @@ import re
 from core.syncs.listing import SyncView
 from data.models import Run, RunStatus, SyncState
 from pages.parts.formatting import pause_reason
-from pages.parts.state_chips import is_failing
 
 # By the error's code; where a code names the vendor, what stands after that decides.
 _WORDS = {
@@ -64,13 +63,13 @@ def of_run(run: Run) -> str:
 
 
 def of_sync(view: SyncView) -> str:
-    """Return what paused a sync, or why its last run did not succeed."""
-    failed = view.last_run if view.last_run is not None and is_failing(view) else None
+    """Return what paused a sync, or why a run of its group needs a person."""
+    run = view.trouble
     if view.sync.state != SyncState.PAUSED:
-        return of_run(failed) if failed else ""
+        return of_run(run) if run else ""
     reason = pause_reason(view.sync)
-    is_of_run = failed is not None and reason.startswith(failed.error_message or reason)
-    return of_run(failed) if failed and is_of_run else first_sentence(reason)
+    is_of_run = run is not None and reason.startswith(run.error_message or reason)
+    return of_run(run) if run and is_of_run else first_sentence(reason)
 
 
 def first_sentence(text: str) -> str:

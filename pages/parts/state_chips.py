@@ -7,10 +7,8 @@ from typing import Any
 
 import streamlit as st
 
-from core.reports import overview
 from core.reports.group_state import GroupState
 from core.reports.overview import Freshness
-from core.syncs.listing import SyncView
 from data.models import PREVIEW, Run, SyncState
 from pages.parts import run_status, tables
 from pages.parts.colors import Color, behind_words
@@ -41,13 +39,20 @@ def column(states: Iterable[list[str]]) -> Any:
     widths = [round(sum(tables.text_px(word) + _AROUND_PX for word in each)) + _CELL_PX for each in states]
     return st.column_config.MultiselectColumn(
         options=words,
-        color=[behind_words(_color_of(word)) for word in words] or None,
+        color=[behind_words(color_of(word)) for word in words] or None,
         width=min(max([_LEAST_PX, *widths]), _MOST_PX),  # type: ignore[arg-type]  # pixels are taken as well
     )
 
 
-def _color_of(word: str) -> Color:
+def color_of(word: str) -> Color:
+    """Return the color of a state's word."""
     return _COLORS.get(word, "orange" if word.startswith(PAUSED) else "gray")
+
+
+def icon_of(word: str) -> str:
+    """Return the icon of the word of a sync's state, for where it stands alone."""
+    icons = {badge.word: badge.icon for badge in run_status.BADGES.values()} | {ACTIVE: "sync", LATE: "timer_off"}
+    return icons.get(word, "pause_circle")
 
 
 def of_run(run: Run) -> list[str]:
@@ -57,15 +62,16 @@ def of_run(run: Run) -> list[str]:
 
 
 def of_sync(sync: Freshness) -> list[str]:
-    """Return what is to be known of a recurring sync: that it is paused, or late, and how its last run ended."""
-    if sync.view.sync.state == SyncState.PAUSED:
-        return [paused_text(sync.view.sync)]
-    states = [LATE] if sync.is_late else []
-    if sync.view.last_run is not None and is_failing(sync.view):
-        states.append(run_status.state_word(sync.view.last_run))
+    """Return what is to be known of a recurring sync: that it is paused, or late, and which run needs a person.
+
+    What failed before a pause is with that.
+    """
+    view, states = sync.view, list[str]()
+    is_paused = view.sync.state == SyncState.PAUSED
+    if is_paused:
+        states.append(paused_text(view.sync))
+    elif sync.is_late:
+        states.append(LATE)
+    if view.trouble and (view.is_held or not is_paused):
+        states.append(run_status.state_word(view.trouble))
     return states or [ACTIVE]
-
-
-def is_failing(view: SyncView) -> bool:
-    """Return whether the last run of a sync did not succeed, and waits for somebody."""
-    return view.last_run is not None and view.last_run.status in overview.FAILING

@@ -8,7 +8,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
-from sqlmodel import update
+from sqlmodel import col, update
 from streamlit.testing.v1 import AppTest
 
 from core.access import audit_log
@@ -119,6 +119,39 @@ def test_a_held_run_that_was_decided_does_not_count_as_cancelled(practising: Bri
     drawn(at.button(key="frame_search").click().run())
     drawn(at.text_input(key="search_text_1").set_value(f"run {held.id}").run())
     assert at.button(key=f"search_run_{held.id}").label.startswith(f"**Run {held.id}**, discarded:")
+
+
+@pytest.mark.parametrize("is_newest", [True, False])
+def test_a_sync_whose_run_is_held_looks_so_wherever_it_is_shown_until_that_is_decided(
+    practising: Bridge, held: Run, is_newest: bool
+):
+    if not is_newest:
+        later = recurring.run_now(practising, LOCAL, held.sync_id)
+        with write_session(practising.engine) as session:
+            failed = {"status": "failed", "finished_at": later.queued_at, "error_message": "It broke."}
+            session.exec(update(Run).where(col(Run.id) == later.id).values(**failed))
+
+    at = open_page(SYNCS, state="held")
+    (row,) = at.dataframe[0].value.to_dict("records")
+    assert "Held" in row["State"]
+    assert "Active" not in row["State"]
+    assert row["Cause"] == "Too many would leave"
+    assert "Held (1)" in str(at.segmented_control[0].proto)
+    assert "Failing (0)" in str(at.segmented_control[0].proto)
+    fresh = open_page(OVERVIEW).dataframe[0].value
+    assert ["Held" in states for states in fresh["State"]] == [True]
+    page = open_page(SYNCS, sync=held.sync_id)
+    assert ":orange-badge[:material/front_hand: Held]" in shown(page)
+    assert ":material/sync: Active" not in shown(page)
+    assert [key for key in page_buttons(page) if (key or "").endswith("_discard")] == ["syncs_discard"]
+    cohort = open_page(COHORTS, cohort=TRIAL)
+    assert ":orange-badge[:material/front_hand: Held]" in shown(cohort)
+    assert len([key for key in page_buttons(cohort) if (key or "").endswith("_discard")]) == 1
+
+    held_runs.discard_held(practising, LOCAL, held.id or 0)
+
+    assert "Held (0)" in str(open_page(SYNCS).segmented_control[0].proto)
+    assert ":material/front_hand: Held]" not in shown(open_page(SYNCS, sync=held.sync_id))
 
 
 def test_a_paused_sync_says_why_and_which_button_starts_it_again(practising: Bridge, sandbox: Sandbox):

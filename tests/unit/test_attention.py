@@ -85,6 +85,14 @@ def test_the_menu_counts_what_overview_lists(bridge: Bridge, seed: int):
     listed, counted = listed_and_counted(bridge)
 
     assert listed == counted > 5
+    views = [view for view in listing.list_syncs(bridge, LOCAL) if view.sync.kind == SyncKind.RECURRING]
+    _, items = get_health_and_attention(bridge, LOCAL, [], views)
+    needs_person = {run.group_id: run.id for run in items.runs[::-1]}  # what is held comes first
+    active = [view for view in views if view.sync.state == SyncState.ACTIVE]
+    in_trouble = {view.group.id: view.trouble.id for view in active if view.trouble}
+    assert in_trouble == {
+        view.group.id: needs_person[view.group.id or 0] for view in active if view.group.id in needs_person
+    }
 
 
 @pytest.mark.parametrize("status", [RunStatus.FAILED, RunStatus.INTERRUPTED])
