@@ -105,12 +105,15 @@ def _key(prefix: str, name: str, row_id: int) -> str:
 
 
 def show_settings(bridge: Bridge, person: Actor, view: SyncView) -> None:
-    """Show times, shrink limit and tags, to be changed."""
-    folded.expander(
-        "Interval, shrink limit and tags",
-        partial(_settings_fields, bridge, person, view),
-        key=f"syncs_settings_{view.sync.id}",
-    )
+    """Show all that a sync is set to, to be changed."""
+    show = partial(_all_settings, bridge, person, view)
+    folded.expander("Settings: interval, shrink limit, tags, matching", show, key=f"syncs_settings_{view.sync.id}")
+
+
+def _all_settings(bridge: Bridge, person: Actor, view: SyncView) -> None:
+    _settings_fields(bridge, person, view)
+    st.subheader("Matching", anchor=False)
+    _match_settings(bridge, person, view)
 
 
 def _settings_fields(bridge: Bridge, person: Actor, view: SyncView) -> None:
@@ -183,12 +186,6 @@ def _edit(bridge: Bridge, person: Actor, drawn: Sync) -> Sync:
         tags=tags,
         seen=settings.see_settings(drawn),
     )
-
-
-def show_matching(bridge: Bridge, person: Actor, view: SyncView) -> None:
-    """Show the match settings that the sync has for itself, to be changed."""
-    show = partial(_match_settings, bridge, person, view)
-    folded.expander("Matching", show, key=f"syncs_matching_{view.sync.id}")
 
 
 def _match_settings(bridge: Bridge, person: Actor, view: SyncView) -> None:

@@ -98,7 +98,7 @@ def show_list(bridge: Bridge, person: Actor) -> None:
 
 
 def show_one(bridge: Bridge, person: Actor, view: SyncView, connections: list[Connection]) -> None:
-    """Show one sync: its state, its active or last run, its size over time, its settings and history."""
+    """Show one sync: its state, its settings, its active or last run, and its past."""
     assert view.sync.id is not None
     assert view.group.id is not None
     SYNCS.back_button()
@@ -108,6 +108,8 @@ def show_one(bridge: Bridge, person: Actor, view: SyncView, connections: list[Co
         on_time = resources.on_time(bridge, person, [view])[view.sync.id]
         show_state(overview.freshness(bridge, person, [view])[0], on_time)
         sync_actions.show_buttons(bridge, person, view, connections)
+        # Above all that grows with what happens: who comes to change the time finds it in any state.
+        sync_settings.show_settings(bridge, person, view)
     else:
         st.info(ended_text(view))
         answers.show(bridge, person, sync_dialogs.PLACE)
@@ -118,10 +120,15 @@ def show_one(bridge: Bridge, person: Actor, view: SyncView, connections: list[Co
         show_end(bridge, person, view.trouble, heading="Waits for a decision")
     show_last_run(bridge, person, run)
     show_past(bridge, person, view)
-    if is_kept:
-        sync_settings.show_settings(bridge, person, view)
-        sync_settings.show_matching(bridge, person, view)
+    show_links(view)
+
+
+def show_links(view: SyncView) -> None:
+    """Lead to all of what this page shows a part of: the runs, the cohort, the group."""
     with st.container(horizontal=True, vertical_alignment="center"):
+        if view.last_run:
+            of_sync = {"sync": str(view.sync.id)}
+            st.page_link(links.HISTORY, label="All runs of this sync", icon=":material/history:", query_params=of_sync)
         links.view_cohort(view.sync.cohort_id, project_id=view.sync.project_id, to=view.destination)
         if view.group.delivered_at:
             links.view_group(view.group.id)
@@ -229,8 +236,6 @@ def show_runs(bridge: Bridge, person: Actor, sync_id: int) -> None:
             **tables.texts(rows, Cause=250, Change=110),
         },
     )
-    sync = {"sync": str(sync_id)}
-    st.page_link(links.HISTORY, label="All runs of this sync", icon=":material/history:", query_params=sync)
 
 
 def run_row(run: Run, states: list[str]) -> dict[str, object]:

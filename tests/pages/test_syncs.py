@@ -114,7 +114,9 @@ def test_a_held_run_that_was_decided_does_not_count_as_cancelled(practising: Bri
     (row,) = open_page(SYNCS).dataframe[0].value.to_dict("records")
 
     assert row["Latest runs in words"] == "1 of 2 succeeded, 1 discarded"
-    assert "The last 2 runs: 1 of 2 succeeded, 1 discarded." in shown(open_page(SYNCS, sync=held.sync_id))
+    page = shown(open_page(SYNCS, sync=held.sync_id))
+    assert "The last 2 runs: 1 of 2 succeeded, 1 discarded." in page
+    assert page.index("Save matching") < page.index("Last run"), "settings are found above all that has happened"
     at = open_page(OVERVIEW)
     drawn(at.button(key="frame_search").click().run())
     drawn(at.text_input(key="search_text_1").set_value(f"run {held.id}").run())
