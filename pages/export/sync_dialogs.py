@@ -21,7 +21,7 @@ from core.syncs.listing import SyncView
 from data.models import MIXPANEL_SIDE, Connection, Schedule, Sync
 from pages.export import sync_table
 from pages.parts.actions import confirm_buttons, perform, show_errors
-from pages.parts.formatting import clock, escape_markdown, number, pluralize, timing_phrase, whole, zone
+from pages.parts.formatting import clock, escape_markdown, number, pluralize, span, timing_phrase, zone
 from pages.shell import page_frame, resources
 
 PLACE = "syncs"
@@ -192,7 +192,7 @@ def _end_text(end: datetime) -> str:
     local, now = end.astimezone(zone()), resources.now()
     if end <= now:
         return "That time has passed."
-    return f"That is {local:%A, %-d %B %Y, %H\\:%M} ({escape_markdown(zone().key)}), in {whole(end - now)}."
+    return f"That is {local:%A, %-d %B %Y, %H\\:%M} ({escape_markdown(zone().key)}), in {span(end - now)}."
 
 
 def _read_end(prefix: str) -> datetime:

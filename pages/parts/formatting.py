@@ -184,7 +184,7 @@ def age(at: datetime | None, *, now: datetime | None = None) -> str:
         return "just now"
     if passed > timedelta(days=30):
         return date(at)
-    return f"{whole(passed)} ago"
+    return f"{about(passed)} ago"
 
 
 def duration(seconds: float) -> str:
@@ -204,10 +204,32 @@ def _now() -> datetime:
     return resources.now()
 
 
-def whole(passed: timedelta) -> str:
-    """Format a length of time in the largest unit that it fills: 2 days."""
-    seconds = int(passed.total_seconds())
-    for unit, size in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
-        if seconds >= size:
-            return pluralize(seconds // size, unit)
-    return pluralize(seconds, "second")
+def about(passed: timedelta) -> str:
+    """Format a length of time in one unit, to the nearest: 2 days, and 3 days of 2 days and 14 hours."""
+    seconds = passed.total_seconds()
+    for unit, size_s, most in (("second", 1, 60), ("minute", 60, 60), ("hour", 3_600, 24)):
+        count = _nearest(seconds / size_s)
+        if count < most:
+            return pluralize(count, unit)
+    return pluralize(_nearest(seconds / 86_400), "day")
+
+
+def span(left: timedelta) -> str:
+    """Format how long something lasts that is waited for, in two units: 2 days 14 hours, 3 hours 20 minutes."""
+    seconds = left.total_seconds()
+    minutes, hours = _nearest(seconds / 60), _nearest(seconds / 3_600)
+    if minutes < 60:
+        return pluralize(minutes, "minute") if minutes else pluralize(_nearest(seconds), "second")
+    if minutes < 24 * 60:
+        return _two(divmod(minutes, 60), "hour", "minute")
+    return _two(divmod(hours, 24), "day", "hour")
+
+
+def _two(counts: tuple[int, int], large: str, small: str) -> str:
+    first, second = counts
+    return pluralize(first, large) + (f" {pluralize(second, small)}" if second else "")
+
+
+def _nearest(number: float) -> int:
+    """Round as people do: `round` would make 2 of 2.5."""
+    return int(number + 0.5)

@@ -16,6 +16,7 @@ from pages.parts.formatting import (
     fine_percent,
     message_text,
     percent_number,
+    span,
     timing_phrase,
 )
 
@@ -67,13 +68,33 @@ def test_letters_of_any_script_stay_as_they_are():
         (timedelta(seconds=-30), "just now"),
         (timedelta(seconds=59), "59 seconds ago"),
         (timedelta(minutes=1), "1 minute ago"),
-        (timedelta(hours=5, minutes=59), "5 hours ago"),
-        (timedelta(days=2), "2 days ago"),
+        (timedelta(seconds=59.7), "1 minute ago"),
+        (timedelta(minutes=59, seconds=40), "1 hour ago"),
+        (timedelta(hours=5, minutes=29), "5 hours ago"),
+        (timedelta(hours=5, minutes=59), "6 hours ago"),
+        (timedelta(hours=23, minutes=40), "1 day ago"),
+        (timedelta(days=2, hours=14), "3 days ago"),
         (timedelta(days=40), "14 Oct 2026"),
     ],
 )
-def test_ages_are_written_in_the_largest_unit_that_fits(passed: timedelta, written: str):
+def test_ages_are_written_in_one_unit_to_the_nearest(passed: timedelta, written: str):
     assert age(NOW - passed, now=NOW) == written
+
+
+@pytest.mark.parametrize(
+    ("left", "written"),
+    [
+        (timedelta(seconds=20), "20 seconds"),
+        (timedelta(seconds=50), "1 minute"),
+        (timedelta(minutes=59, seconds=50), "1 hour"),
+        (timedelta(hours=3, minutes=20), "3 hours 20 minutes"),
+        (timedelta(hours=23, minutes=59, seconds=50), "1 day"),
+        (timedelta(days=2, hours=13, minutes=50), "2 days 14 hours"),
+        (timedelta(days=9), "9 days"),
+    ],
+)
+def test_what_is_waited_for_is_said_in_two_units(left: timedelta, written: str):
+    assert span(left) == written
 
 
 @pytest.mark.parametrize(
