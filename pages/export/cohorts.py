@@ -221,23 +221,22 @@ def table(
         label="Cohorts of the Mixpanel project",
         go_to=COHORTS.go_to,
         opens="Cohort",
-        opens_width=180,
+        opens_width=170,
         button_width=75,
         # A column that is empty for every cohort only takes room away from the names.
         order=tables.filled(rows, "Members", "Matched", _SYNC, "Delivered"),
         columns={
-            "Users": st.column_config.NumberColumn(
-                format="localized", help="As Mixpanel last counted them. An export reads the cohort again."
+            **tables.numbers(
+                rows,
+                Users="As Mixpanel last counted them. An export reads the cohort again.",
+                Members="Of its group; with several groups, of the one that was delivered last.",
             ),
             "Matched": st.column_config.ProgressColumn(
                 format="%.1f%%",
                 min_value=0,
                 max_value=100,
-                width=90,
+                width=82,
                 help="Profiles with a usable Apptimize id, when the cohort was last read.",
-            ),
-            "Members": st.column_config.NumberColumn(
-                format="localized", help="Of its group; with several groups, of the one that was delivered last."
             ),
             **tables.texts(rows, **{_SYNC: 135, "Delivered": 105}),
             "Description": st.column_config.TextColumn(width="medium"),

@@ -234,6 +234,7 @@ def show_groups(user: UserLookup) -> None:
         go_to=opener(links.GROUPS, "group"),
         opens="Group",
         opens_width=180,
+        order=tables.filled(rows),
         columns={
             "State": state_chips.column([row["State"] for row in rows]),
             **tables.texts(rows, **{_WHY: 380, "Destination": 100}),

@@ -19,6 +19,7 @@ _ROW_PX, _HEADER_PX = 33, 36
 _PX_BY_LETTER = {
     each: px for letters, px in (("ijl .,:;'|!", 3.2), ('frst-()/"', 4.9), ("mwMW@%", 10.0)) for each in letters
 }
+_MOST_COUNT_PX = 100
 _SMALL_PX, _CAPITAL_PX, _WIDE_PX, _AROUND_PX, _BUTTON_PX = 6.7, 7.5, 13.0, 17, 26
 # Nobody sees it, and a name that begins with it is a name to Streamlit, whatever comes next.
 _JOINER = "\u2060"
@@ -186,6 +187,18 @@ def _width_of(character: str) -> float:
     if unicodedata.east_asian_width(character) in "WF":
         return _WIDE_PX
     return _PX_BY_LETTER.get(character, _CAPITAL_PX if character.isupper() else _SMALL_PX)
+
+
+def numbers(rows: Sequence[dict[str, Any]], **helps: str) -> dict[str, Any]:
+    """Return the configuration of columns of counts: with thousands separators, each as wide as its longest one."""
+    return {
+        name: st.column_config.NumberColumn(
+            format="localized",
+            width=_fit([name, *("" if row[name] is None else number(row[name]) for row in rows)], _MOST_COUNT_PX),  # type: ignore[arg-type]  # pixels are taken as well
+            help=text,
+        )
+        for name, text in helps.items()
+    }
 
 
 def counts(*names: str) -> dict[str, Any]:

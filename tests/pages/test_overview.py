@@ -24,6 +24,7 @@ from data.outbox import Outcome
 from data.outbox_models import Condition, MessageStatus
 from pages.shell.menu import Section
 from tests.pages.dashboard import (
+    COHORTS,
     GROUPS,
     HISTORY,
     OVERVIEW,
@@ -42,7 +43,7 @@ from tests.stage.sandbox import NEWSLETTER, POWER, SPENDERS, TRIAL, Sandbox
 # What the menu shows beside Overview.
 COUNT = "resources_attention_shown"
 # What a list shows at 800 pixels beside the menu and its own boxes to select rows.
-SEEN_PX = 545
+SEEN_PX = 640
 # The same in the window of a phone.
 SEEN_ON_PHONE_PX = 320
 
@@ -177,6 +178,7 @@ def test_groups_of_one_name_are_told_apart_in_every_window(exported: Bridge, tmp
         assert set(each.value["Destination"]) >= {"default", "archive"}
         assert px_up_to("State", each) <= SEEN_ON_PHONE_PX
         assert px_up_to("Destination", each) <= SEEN_PX
+    assert px_up_to("Delivered", open_page(COHORTS).dataframe[0]) <= SEEN_PX
 
 
 def px_up_to(name: str, table: Dataframe) -> int:
