@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
+from core.moments import moment_text
 from core.text import shown
 from core.vendors.notices import Notice, Severity
 from data.outbox_models import RECOVERED, AlertMessage, AlertState, Condition
@@ -144,11 +145,7 @@ def _last_success(facts: Facts) -> str:
     at = facts.get("last_success")
     if not at:
         return "It has not been written so far."
-    return f"It last equaled its cohort on {_moment(at)}."
-
-
-def _moment(text: str) -> str:
-    return f"{datetime.fromisoformat(text).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    return f"It last equaled its cohort at {moment_text(datetime.fromisoformat(at))}."
 
 
 def _text(facts: Facts, name: str, most: int = _MOST_NAME) -> str:
@@ -178,7 +175,7 @@ def _connections(_: Facts) -> Place:
 
 
 def _paused(facts: Facts) -> str:
-    until = f" until {_moment(facts['until'])}" if facts.get("until") else ""
+    until = f" until {moment_text(datetime.fromisoformat(facts['until']))}" if facts.get("until") else ""
     return f"The sync of {_group(facts)} is paused{until}: the group does not follow its cohort."
 
 
@@ -237,8 +234,8 @@ _WORDS = {
     Condition.CONNECTION_EXPIRES: _Words(
         "Expires soon",
         lambda facts: (
-            f"The service account of the Mixpanel connection {_text(facts, 'connection')} expires on "
-            f"{_moment(facts['expires_at'])}."
+            f"The service account of the Mixpanel connection {_text(facts, 'connection')} expires at "
+            f"{moment_text(datetime.fromisoformat(facts['expires_at']))}."
         ),
         "Connect a new one before then, with the project role admin or owner in Mixpanel.",
         _connections,

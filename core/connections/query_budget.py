@@ -8,6 +8,7 @@ from datetime import datetime
 from core.bridge import Bridge
 from core.clock import Clock
 from core.errors import NoQuerySlot
+from core.moments import moment_text
 from core.vendors.query_budget import QueryLimit
 from data import query_budget
 from data.engine import Engine
@@ -70,6 +71,6 @@ def _no_slot(status: BudgetStatus) -> NoQuerySlot:
     assert status.next_at
     return NoQuerySlot(
         f"All {status.limit} Mixpanel queries of this hour are spent; the next slot opens at "
-        f"{status.next_at:%H:%M:%S} UTC.",
+        f"{moment_text(status.next_at, with_seconds=True)}.",
         next_at=status.next_at,
     )

@@ -6,6 +6,7 @@ import re
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
 from core.errors import SettingsError
+from core.moments import moment_text
 from core.rules.schedules import DAYS
 from core.rules.zones import check_zone, find_zone, to_utc
 from core.text import shown
@@ -49,19 +50,15 @@ def check_end(end: datetime, *, now: datetime) -> datetime:
     """Return an end in UTC. Refuses one that has passed, or is too far away to be meant. Raises SettingsError."""
     _check_year(end)
     if end <= now:
-        raise SettingsError(f"{FIELD}: {_shown(end)} has passed.", advice="Choose a later time.")
+        raise SettingsError(f"{FIELD}: {moment_text(end)} has passed.", advice="Choose a later time.")
     if end > now + _LONGEST:
-        raise SettingsError(f"{FIELD}: {_shown(end)} is more than a year away.", advice="Pause it without an end.")
+        raise SettingsError(f"{FIELD}: {moment_text(end)} is more than a year away.", advice="Pause it without an end.")
     return end.astimezone(UTC)
 
 
 def _check_year(day: date) -> None:
     if day.year not in _YEARS:
         raise SettingsError(f"{FIELD}: the year {day.year:04} cannot be meant.", advice=_EXAMPLE)
-
-
-def _shown(end: datetime) -> str:
-    return f"{end.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _next(day: str, match: re.Match[str], zone: tzinfo | None, now: datetime) -> datetime:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 
 from core.access import roles
 from core.bridge import Bridge, storage_errors
 from core.errors import CohortBridgeError, NotFound, SettingsError, StorageFailed
+from core.moments import moment_text
 from core.rules.due_times import is_plannable, next_slot
 from core.syncs.checks import get_limit_for, require_room_for
 from core.syncs.listing import sync_errors
@@ -51,7 +52,7 @@ def _check_room(sync: Sync, present: Sequence[Timing], *, limit: int, now: datet
 
 
 def _prolong(bridge: Bridge, ended: EndedPause, exc: CohortBridgeError) -> None:
-    reason = f"Its pause ended at {ended.until.astimezone(UTC):%Y-%m-%d %H:%M} UTC. {exc.message} {exc.advice}"
+    reason = f"Its pause ended at {moment_text(ended.until)}. {exc.message} {exc.advice}"
     scope = roles.scope(bridge, _WORKER, "pause_sync")
     if sync_pauses.prolong(bridge.engine, ended, reason=reason, scope=scope, now=bridge.clock.now()):
         log.warning("sync stays paused sync_id=%s reason=%s", ended.sync_id, exc)

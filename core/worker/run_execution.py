@@ -13,6 +13,7 @@ from core.export.outcome import failure_from
 from core.export.run import Export
 from core.leases.ending import what_ended
 from core.leases.watch import LeaseWatch
+from core.moments import moment_text
 from core.rules.due_times import interval_of
 from core.rules.recovery import pause_after_deaths
 from core.vendors.http import HttpClient
@@ -55,7 +56,7 @@ def _recover(death: Death, *, now: datetime) -> Recovery:
         )
     elif pause:
         advice = (
-            f"That happened {death.deaths} times running: it is tried again at {now + pause:%Y-%m-%d %H:%M} UTC, or "
+            f"That happened {death.deaths} times running: it is tried again at {moment_text(now + pause)}, or "
             "sooner when you start it. Check the machine's memory."
         )
     else:

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import streamlit as st
 
 from core.errors import CohortBridgeError
+from core.moments import replace_moments
 from core.rules.schedules import text_of
 from data.models import Group, Schedule, Sync, Timing
 
@@ -97,7 +98,11 @@ def know_reader(*, is_admin: bool) -> None:
 
 
 def to_reader(text: str) -> str:
-    """Return advice as it is to be said to the reader: an admin is told what to do, and not to ask one."""
+    """Return a message as it is to be said to the reader: with times in the reader's zone.
+
+    An admin is told what to do, and not to ask one.
+    """
+    text = replace_moments(text, clock)
     if not st.session_state.get(_READER_IS_ADMIN):
         return text
     return _ASKING.sub(lambda match: match[1].upper(), text)

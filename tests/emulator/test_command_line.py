@@ -402,7 +402,9 @@ def test_wait_waits_for_the_slot_and_says_until_when(sandbox: Sandbox, home: Hom
     done = home.run("export", str(WEB), "--wait", "--json")
 
     assert (done.code, done.json["status"], done.json["error"]) == (0, "succeeded", None)
-    assert re.fullmatch(r"All 7200 Mixpanel queries .*next slot opens at \d\d:\d\d:\d\d UTC\.\n", done.err)
+    assert re.fullmatch(
+        r"All 7200 Mixpanel queries .*next slot opens at \d{4}-\d\d-\d\d\s\d\d:\d\d:\d\d\sUTC\.\n", done.err
+    )
     assert sandbox.group(WEB) == sandbox.answer(WEB).group
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 
+from core.moments import moment_text, replace_moments
 from data.models import Run, Sync, SyncKind
-from pages.parts import causes, run_log, tables
+from pages.parts import causes, formatting, run_log, tables
 from pages.parts.formatting import (
     age,
     clock,
@@ -46,6 +48,16 @@ def test_a_command_in_an_advice_is_written_as_code_whatever_surrounds_it_is_not(
     assert message_text("No *such* `a`.", "Try `python -m core cohorts`, or `ls`.") == (
         "No \\*such\\* \\`a\\`\\. Try `python -m core cohorts`\\, or \\`ls\\`\\."
     )
+
+
+def test_a_message_tells_times_in_the_readers_zone_and_leaves_those_of_names(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(formatting, "zone", lambda: ZoneInfo("Asia/Tokyo"))
+    message = f"The group “Until 2020-01-01 12:00 UTC” waits until {moment_text(NOW - timedelta(days=1))}."
+
+    assert message_text(message, None).replace("\\", "") == (
+        "The group “Until 2020-01-01 12:00 UTC” waits until 22 Nov, 21:00."
+    )
+    assert replace_moments("At 2020-99-01\u00a012:00\u00a0UTC", str) == "At 2020-99-01\u00a012:00\u00a0UTC"
 
 
 def test_a_name_stays_on_its_line():

@@ -16,6 +16,7 @@ from core.alerts.wording import notice_of
 from core.bridge import Bridge
 from core.connections.project import project_key
 from core.connections.removal import remove_connection
+from core.moments import moment_text
 from core.syncs import recurring
 from data import (
     account_alerts,
@@ -258,7 +259,7 @@ def test_a_pause_that_is_given_another_end_is_shown_with_it_and_told_once(bridge
     recurring.pause_sync(bridge, LOCAL, number)
     shown.append(list_open_alerts(bridge, LOCAL)[0].text)
 
-    expected = [f"until {now + timedelta(days=days):%Y-%m-%d %H:%M} UTC" for days in (1, 2)]
+    expected = [f"until {moment_text(now + timedelta(days=days))}" for days in (1, 2)]
     assert [expected[0] in shown[0], expected[1] in shown[1], "until" in shown[2]] == [True, True, False]
     assert told(bridge) == [(PAUSED, "warning")]
 

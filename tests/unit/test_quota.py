@@ -44,7 +44,7 @@ def test_sixty_queries_fit_into_an_hour_and_the_next_opens_when_the_oldest_leave
         spend_at(bridge, 59.5)
 
     assert caught.value.next_at == NOON + timedelta(minutes=60)
-    assert "13:00:00 UTC" in caught.value.message
+    assert "13:00:00\u00a0UTC" in caught.value.message
 
 
 def test_the_hour_rolls(bridge: Bridge):

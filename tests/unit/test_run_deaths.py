@@ -8,6 +8,7 @@ import pytest
 
 from core.access.roles import LOCAL
 from core.bridge import Bridge
+from core.moments import moment_text
 from core.syncs import recurring, runs
 from core.worker import run_execution
 from data import leases, run_queue, run_records
@@ -106,7 +107,7 @@ def test_a_run_that_waits_after_a_death_says_when_it_is_tried_again(
     at = bridge.clock.now() + timedelta(minutes=1)
     assert newest(bridge).waiting_until == at
     assert "a new run recovers the group" in told[0]
-    assert f"2 times running: it is tried again at {at:%Y-%m-%d %H:%M} UTC" in told[1]
+    assert f"2 times running: it is tried again at {moment_text(at)}" in told[1]
 
 
 @pytest.mark.parametrize("step", ["starting", "queueing", "finding"])

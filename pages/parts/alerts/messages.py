@@ -13,7 +13,7 @@ from core.alerts.listing import OpenAlert, ToldMessage
 from core.bridge import Bridge
 from pages.parts import links, tables
 from pages.parts.actions import perform
-from pages.parts.formatting import age, escape_markdown, number, pluralize
+from pages.parts.formatting import age, escape_markdown, message_text, number, pluralize
 from pages.parts.stored import offer
 from pages.shell import page_frame
 
@@ -62,7 +62,7 @@ def show_open(person: Actor, alerts: Sequence[OpenAlert]) -> None:
                 state, _, subject = alert.title.partition(": ")
                 st.badge(state, icon=":material/error:", color="orange")
                 st.markdown(f"**{escape_markdown(subject[:1].upper() + subject[1:])}**, {age(alert.since)}")
-            st.markdown(escape_markdown(alert.text))
+            st.markdown(message_text(alert.text, None))
             if person.role >= Role.ANALYST and (page := _PAGES.get(alert.place.page)):
                 st.page_link(
                     page, label=alert.place.way, icon=":material/arrow_forward:", query_params=alert.place.params
