@@ -186,7 +186,7 @@ def take(folder: Path, *, memory_mb: int) -> duckdb.DuckDBPyConnection:
 
 def _take_idle(memory_mb: int) -> duckdb.DuckDBPyConnection | None:
     with _idle_lock:
-        for idle in _idle:
+        for idle in reversed(_idle):  # the one that was used last: its memory is at hand
             if (idle.pid, idle.memory_mb) == (os.getpid(), memory_mb):
                 _idle.remove(idle)
                 return idle.db

@@ -20,6 +20,8 @@ def test_a_piece_of_work_is_given_what_the_one_before_gave_back(tmp_path: Path):
     with reused(tmp_path, memory_mb=MEMORY_MB) as second, reused(tmp_path, memory_mb=MEMORY_MB) as beside:
         assert second is first
         assert beside is not first
+    with reused(tmp_path, memory_mb=MEMORY_MB) as third:  # of two that are idle, the one that was given back last
+        assert third is second
 
 
 def test_as_many_are_kept_as_the_runs_of_a_worker_use_at_once(tmp_path: Path):
