@@ -49,13 +49,14 @@ def _previewed(absence: Absence) -> str:
 
 
 def _set_by_hand(absence: Absence) -> str:
-    return f"The id was set by hand {age(absence.at)}, after the cohort of {_names(absence)} was last read."
+    read = "was" if len(absence.groups) == 1 else "were"
+    return f"The id was set by hand {age(absence.at)}, after {_cohorts(absence)} {read} last read."
 
 
 def _excluded(absence: Absence) -> str:
     why = reason_text(absence.reason, absence.kind).partition(": ")
     because = escape_markdown(why[2] or why[0])
-    return f"In the cohort of {_names(absence)}, and excluded: {because[0].lower()}{because[1:]}."
+    return f"In {_cohorts(absence)}, and excluded: {because[0].lower()}{because[1:]}."
 
 
 def _rolled_back(absence: Absence) -> str:
@@ -79,9 +80,10 @@ def _lost(absence: Absence) -> str:
 def _not_in_cohort(absence: Absence) -> str:
     read_at = absence.group.verified_at if absence.group and len(absence.groups) == 1 else None
     read = f" {age(read_at)}" if read_at else ""
+    as_read = "as it was" if len(absence.groups) == 1 else "as they were"
     return (
-        f"Not in the cohort of {_names(absence)} as it was last read{read}, or without a profile then. In Mixpanel, "
-        "check that the user has a profile and is in the cohort."
+        f"Not in {_cohorts(absence)} {as_read} last read{read}, or without a profile then. In Mixpanel, check that the "
+        "user has a profile and is in the cohort."
     )
 
 
@@ -101,6 +103,10 @@ _CAUSES: dict[Cause, Callable[[Absence], str]] = {
         "Enter the whole id, as Mixpanel or Apptimize spells it; capital letters count."
     ),
 }
+
+
+def _cohorts(absence: Absence) -> str:
+    return f"the {'cohort' if len(absence.groups) == 1 else 'cohorts'} of {_names(absence)}"
 
 
 def _names(absence: Absence) -> str:
@@ -143,12 +149,16 @@ def _fix_id(absence: Absence) -> str:
 
 
 def _next_run(absence: Absence) -> str:
-    sync = absence.sync
-    if sync is None:
+    sync, is_one = absence.sync, len(absence.groups) == 1
+    if sync is None and is_one:
         return "No sync keeps the group: it changes when the cohort is exported again."
+    if sync is None:  # what a sync keeps comes first: none of them has one
+        return "No sync keeps these groups: they change when their cohorts are exported again."
+    name = f"**{escape_markdown(group_name(absence.groups[0]))}**"
     if sync.state == SyncState.PAUSED:
-        return f"{paused_text(sync)}: its sync changes nothing until it is resumed."
-    of = f" of **{escape_markdown(group_name(absence.groups[0]))}**" if absence.groups[1:] else ""
+        whose = "its sync" if is_one else f"the sync of {name}"
+        return f"{paused_text(sync)}: {whose} changes nothing until it is resumed."
+    of = "" if is_one else f" of {name}"
     return f"The next run{of} is due at {clock(sync.next_run_at)}." if sync.next_run_at else ""
 
 

@@ -238,6 +238,23 @@ def test_a_user_who_left_is_told_when_and_when_the_next_run_is(practising: Bridg
     assert "Paused: its sync changes nothing until it is resumed." in shown(open_page(USERS, id=user))
 
 
+def test_what_is_said_of_two_groups_names_whose_sync_is_meant(practising: Bridge):
+    sync = recurring.add_sync(practising, LOCAL, POWER)
+    service.once(practising)
+    run = export(practising, IMPORTED)
+    user = excluded_user(practising, run.id or 0, "control_character")
+
+    assert "The next run of **Power users** is due at " in shown(open_page(USERS, id=user))
+    recurring.pause_sync(practising, LOCAL, sync.id or 0)
+    text = shown(open_page(USERS, id=user))
+
+    assert "In the cohorts of **Power users**, **Imported from the old shop**, and excluded" in text
+    assert "Paused: the sync of **Power users** changes nothing until it is resumed." in text
+    recurring.remove_sync(practising, LOCAL, sync.id or 0)
+    text = shown(open_page(USERS, id=user))
+    assert "No sync keeps these groups: they change when their cohorts are exported again." in text
+
+
 def test_a_user_of_a_previewed_cohort_is_led_to_export_it(practising: Bridge, sandbox: Sandbox):
     one_time.start_export(practising, LOCAL, TRIAL, dry_run=True)
     service.once(practising)
