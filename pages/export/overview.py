@@ -347,15 +347,16 @@ def show_latest_runs(latest: list[Run]) -> None:
     st.header("Latest runs", anchor=False)
     states = [state_chips.of_run(run) for run in latest]
     rows = [latest_row(run, state) for run, state in zip(latest, states, strict=True)]
+    order = tables.filled(rows, "Members", "Cause")
     tables.rows_to_open(
         rows,
         [run.id for run in latest],
         key="overview",
-        order=tables.filled(rows, "Members", "Cause"),
+        order=order,
         label="The newest runs",
         go_to=selection.opener(links.HISTORY, "run"),
         opens="Group",
-        opens_width=140,
+        opens_width=140 if "Cause" in order else 220,
         columns={
             "State": state_chips.column(states),
             "Members": st.column_config.NumberColumn(format="localized", width=72),
