@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Locator
 
 _COHORTS = "Cohorts of the Mixpanel project"
-_IS_EQUAL = "The group equals its cohort"
+_IS_COMPLETE = "Every user with a usable id is in the group"
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def _export_first(walker: Walker) -> None:
     walker.go_to("Cohorts")
     walker.open_row(_COHORTS, name_start(FIRST))
     walker.press_button("Start sync")
-    walker.see_text(_IS_EQUAL)
+    walker.see_text(_IS_COMPLETE)
 
 
 def _preview_and_export(walker: Walker) -> None:
@@ -40,7 +40,7 @@ def _preview_and_export(walker: Walker) -> None:
     walker.press_button("Preview")
     walker.see_text("The preview is done")
     walker.press_button("Export these")
-    walker.see_text(_IS_EQUAL)
+    walker.see_text(_IS_COMPLETE)
 
 
 def _export_three(walker: Walker) -> None:
@@ -58,7 +58,7 @@ def _start_recurring(walker: Walker) -> None:
     walker.press(walker.page.get_by_text("Recurring (dynamic)"))
     walker.see(walker.page.get_by_label("Shrink limit, in percent"))
     walker.press_button("Start sync")
-    walker.see_text(_IS_EQUAL)
+    walker.see_text(_IS_COMPLETE)
 
 
 def _find_why_in_no_group(walker: Walker) -> None:

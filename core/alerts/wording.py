@@ -108,7 +108,7 @@ def _recovery(event: str, facts: Facts, at: datetime) -> str:
     lasted = _duration(facts.get("opened_at"), at)
     match facts.get("how"):
         case "succeeded":
-            over = f"A run has succeeded: {_group(facts)} equals its cohort again."
+            over = f"A run has succeeded: {_group(facts)} is up to date again."
         case "resumed":
             over = f"The sync of {_group(facts)} was resumed."
         case "removed":

@@ -208,7 +208,7 @@ def _explain_present(view: SyncView, kind: str) -> None:
         text = f"Sync {sync.id}, which keeps this group, is {paused}. Start sync exports once, and leaves it paused."
     else:
         text = (
-            f"Sync {sync.id} keeps this group equal to the cohort, {every}. Start sync exports once more, now, and "
+            f"Sync {sync.id} keeps this group up to date, {every}. Start sync exports once more, now, and "
             "changes nothing about that sync."
         )
     st.caption(f":material/sync: {text}", width=_BESIDE_BUTTONS_PX)

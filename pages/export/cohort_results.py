@@ -164,7 +164,7 @@ def _show_state(row: GroupRuns) -> None:
     icon, color = STATES[row.now.state]
     st.badge(row.now.state, icon=f":material/{icon}:", color=color)
     verified_at = row.now.group.verified_at
-    verified = f", last equal to the cohort {age(verified_at)}" if verified_at else ""
+    verified = f", last verified {age(verified_at)}" if verified_at else ""
     members = pluralize(row.now.group.members, "member")
     st.caption(f"{members} at {escape_markdown(row.place)}{verified}.", width="content")
     links.view_group(row.group_id)

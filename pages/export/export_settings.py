@@ -18,7 +18,7 @@ ONE_TIME, RECURRING = "One-time", "Recurring (dynamic)"
 # What each kind of export does to its group.
 KINDS = {
     ONE_TIME: "Overwrites the group with the cohort as it is now.",
-    RECURRING: "Keeps the group equal to the cohort from now on.",
+    RECURRING: "Keeps the group up to date from now on.",
 }
 _KEPT = "cohorts_previewed"
 

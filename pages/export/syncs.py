@@ -77,7 +77,7 @@ def show_list(bridge: Bridge, person: Actor) -> None:
         syncs = recurring_syncs(bridge, person)
         if not syncs:
             st.info(
-                "A recurring sync keeps a group equal to its cohort, every 15 minutes. Start one from a cohort.",
+                "A recurring sync keeps a group up to date with its cohort, every 15 minutes. Start one from a cohort.",
                 title="No recurring syncs yet",
                 icon=":material/sync:",
             )

@@ -223,7 +223,11 @@ def _show_figures(group: Group, place: Connection | None, view: SyncView | None,
         [
             ("Members", number(group.members), "As of the last delivery that was accepted whole."),
             ("Last delivery", age(group.delivered_at), moment(group.delivered_at)),
-            ("Last verified", age(group.verified_at), "When a run last found the group equal to its cohort."),
+            (
+                "Last verified",
+                age(group.verified_at),
+                "When a run last found every user with a usable id in the group, and no one else.",
+            ),
         ],
         width=230,
     )

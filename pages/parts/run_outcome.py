@@ -8,11 +8,13 @@ from core.reports.group_state import GroupNow
 from core.syncs import held_runs, run_ends
 from data.models import Run, RunStatus
 from pages.parts.connections.wording import CANNOT_HEAL
-from pages.parts.formatting import escape_markdown, message_text, pluralize
+from pages.parts.formatting import escape_markdown, message_text, number, pluralize
 from pages.parts.member_words import words_for
 
 # Said of a run that keeps no error.
 _UNSAID: dict[str, str] = {RunStatus.CANCELLED: "The run was cancelled."}
+# Said without a number: a cohort counts users that no group can hold.
+_COMPLETE = "Every user with a usable id is in the group"
 
 
 def show(run: Run, now: GroupNow | None) -> None:
@@ -59,7 +61,8 @@ def _success(run: Run, now: GroupNow | None) -> None:
         _warn_of_no_members(run, ". Nothing was written.", title="The group would be empty")
         return
     if run.dry_run:
-        text, title, icon = f"The group would hold {members}. Nothing was written.", "The preview is done", "experiment"
+        text = f"The group would hold {members}.{_left_out(run)} Nothing was written."
+        title, icon = "The preview is done", "experiment"
     elif now is None or not now.is_as_of(run):
         _past_success(run, now)
         return
@@ -71,11 +74,11 @@ def _success(run: Run, now: GroupNow | None) -> None:
         _warn_of_no_members(run, becomes, title="The group is empty")
         return
     elif run.write == "none":
-        text = f"Nothing has changed: the group at {place} holds the same {members}. Nothing was sent."
-        title, icon = "The group equals its cohort", "check_circle"
+        text = f"Nothing has changed: the group at {place} holds the same {members}.{_left_out(run)} Nothing was sent."
+        title, icon = _COMPLETE, "check_circle"
     else:
-        text = f"After this run, the group at {place} holds {members}."
-        title, icon = "The group equals its cohort", "check_circle"
+        text = f"After this run, the group at {place} holds {members}.{_left_out(run)}"
+        title, icon = _COMPLETE, "check_circle"
     st.success(text, title=title, icon=f":material/{icon}:")
 
 
@@ -88,10 +91,9 @@ def _warn_of_no_members(run: Run, becomes: str, *, title: str) -> None:
 def _past_success(run: Run, now: GroupNow | None) -> None:
     """Show what the group held after a run, where that is not known to be what it holds now."""
     place, members = escape_markdown(run.destination), pluralize(run.members, "member")
-    title = "The group was rolled back" if run.trigger == "undo" else "The group equaled its cohort after this run"
-    st.info(
-        f"The group at {place} held {members} then. {_since(run, now)}".strip(), title=title, icon=":material/history:"
-    )
+    title = "The group was rolled back" if run.trigger == "undo" else "Every user with a usable id was in the group"
+    text = f"The group at {place} held {members} then. {_since(run, now)}".strip() + _left_out(run)
+    st.info(text, title=title, icon=":material/history:")
 
 
 def _since(run: Run, now: GroupNow | None) -> str:
@@ -105,4 +107,22 @@ def _since(run: Run, now: GroupNow | None) -> str:
         return ""
     if later.trigger == "undo":
         return f"It was rolled back by run {later.id} since, to {pluralize(later.members, 'member')}."
-    return f"Run {later.id} has made it equal to its cohort since, with {pluralize(later.members, 'member')}."
+    return f"Run {later.id} has brought it up to date since, with {pluralize(later.members, 'member')}."
+
+
+def _left_out(run: Run) -> str:
+    """Format, as a sentence to follow another, how many users of the cohort are no members, and why; empty for nobody.
+
+    It is why a group may hold fewer than Mixpanel counts in its cohort.
+    """
+    if run.trigger == "undo":
+        return ""  # nothing was read
+    counts = {
+        "without a profile": max((run.in_cohort or 0) - run.profiles, 0),
+        "without an id": run.unmatched,
+        "with an invalid id": run.invalid,
+    }
+    parts = [f"{number(count)} {which}" for which, count in counts.items() if count]
+    if run.duplicates:
+        parts.append(pluralize(run.duplicates, "duplicate"))
+    return f" Left out: {', '.join(parts)}." if parts else ""

@@ -47,7 +47,7 @@ def test_every_link_download_and_upload_leads_below_the_path(below: Everything, 
     expect(page).to_have_url(f"{below.url}/cohorts")
     press_in_row(page, "Cohorts of the Mixpanel project", "Power users")
     press(page.get_by_role("button", name="Start sync"))
-    expect(page.get_by_text("The group equals its cohort")).to_be_visible(timeout=EXPORT_MS)
+    expect(page.get_by_text("Every user with a usable id is in the group")).to_be_visible(timeout=EXPORT_MS)
     press(page.get_by_role("link", name="Run 1 in History"))
     settled(page, "History")
     expect(page).to_have_url(f"{below.url}/history?run=1")

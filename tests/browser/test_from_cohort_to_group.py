@@ -30,7 +30,7 @@ def test_a_newcomer_gets_from_the_first_page_to_a_group(everything: Everything, 
     press_in_row(page, "Cohorts of the Mixpanel project", "Power users")
     press(page.get_by_role("button", name="Start sync"))
 
-    expect(page.get_by_text("The group equals its cohort")).to_be_visible(timeout=EXPORT_MS)
+    expect(page.get_by_text("Every user with a usable id is in the group")).to_be_visible(timeout=EXPORT_MS)
 
     members = re.search(r"holds ([\d,]+) members", page.get_by_text("After this run, the group at").inner_text())
     assert members
@@ -80,7 +80,7 @@ def test_the_form_stands_still_while_a_preview_is_made_that_is_then_exported(
     assert [len(tops) for tops in places] == [2, 2, 2], places
 
     press(page.get_by_role("button", name="Export these"))
-    expect(page.get_by_text("The group equals its cohort")).to_be_visible(timeout=EXPORT_MS)
+    expect(page.get_by_text("Every user with a usable id is in the group")).to_be_visible(timeout=EXPORT_MS)
 
 
 @LONG
@@ -107,7 +107,7 @@ def test_a_token_of_the_tokens_page_connects_and_exports(everything: Everything,
     picture(page, pictures / "cohorts.png")
     press_in_row(page, "Cohorts of the Mixpanel project", "Newsletter readers")
     press(page.get_by_role("button", name="Start sync"))
-    expect(page.get_by_text("The group equals its cohort")).to_be_visible(timeout=EXPORT_MS)
+    expect(page.get_by_text("Every user with a usable id is in the group")).to_be_visible(timeout=EXPORT_MS)
     picture(page, pictures / "cohort.png")
 
     other = page.context.new_page()

@@ -44,7 +44,7 @@ def test_an_open_dialog_stays_while_a_newer_run_is_held_and_its_press_is_for_tha
     press(dialog.get_by_role("button", name="Apply once"))
 
     expect(dialog).to_have_count(0)
-    expect(page.get_by_text("The group equals its cohort")).to_be_visible(timeout=EXPORT_MS)
+    expect(page.get_by_text("Every user with a usable id is in the group")).to_be_visible(timeout=EXPORT_MS)
     go(page, f"{everything.url}/history?run={newer}", "History")
     expect(page.get_by_text("Held, then applied")).to_be_visible()
     expect(page.get_by_text("Applied by local.").first).to_be_visible()
@@ -65,7 +65,7 @@ def test_a_press_that_a_newer_held_run_goes_beyond_is_answered_with_its_numbers(
     expect(figure(dialog, "Announced")).to_have_text(str(announced + 2))
     press(dialog.get_by_role("button", name="Apply once"))
     expect(dialog).to_have_count(0)
-    expect(page.get_by_text("The group equals its cohort")).to_be_visible(timeout=EXPORT_MS)
+    expect(page.get_by_text("Every user with a usable id is in the group")).to_be_visible(timeout=EXPORT_MS)
 
 
 @LONG

@@ -231,7 +231,7 @@ def test_a_cohort_is_exported_from_the_keyboard_alone(everything: Everything, us
     tab_to(page, page.get_by_role("button", name="Start sync"))
     page.keyboard.press("Enter")
 
-    expect(page.get_by_text("The group equals its cohort")).to_be_visible(timeout=EXPORT_MS)
+    expect(page.get_by_text("Every user with a usable id is in the group")).to_be_visible(timeout=EXPORT_MS)
 
 
 def test_either_key_opens_the_search_and_what_it_finds_is_opened_without_a_mouse(

@@ -71,11 +71,11 @@ def test_a_basic_receiver_that_only_adds_holds_exactly_the_cohort_after_leaves_a
 
     connect(page, everything, receiver)
     set_cohort(everyone[:1500])
-    export(page, everything, 1, "The group equals its cohort")
+    export(page, everything, 1, "Every user with a usable id is in the group")
     assert held() == set(everyone[:1500])
 
     set_cohort(everyone[300:1600])
-    export(page, everything, 2, "The group equals its cohort")
+    export(page, everything, 2, "Every user with a usable id is in the group")
     assert held() == set(everyone[300:1600])
 
     set_cohort(everyone[2000:4500])
@@ -85,6 +85,6 @@ def test_a_basic_receiver_that_only_adds_holds_exactly_the_cohort_after_leaves_a
     assert set(everyone[300:1600]) != held() != set(everyone[2000:4500]), "cut off half way"
 
     set_cohort(everyone[1000:1100])
-    export(page, everything, 4, "The group equals its cohort")
+    export(page, everything, 4, "Every user with a usable id is in the group")
     assert held() == set(everyone[1000:1100])
     expect(page.get_by_text("whom they may have added, and who are not in the cohort, are removed")).to_be_visible()

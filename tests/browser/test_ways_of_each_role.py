@@ -57,7 +57,7 @@ def test_an_analyst_previews_exports_watches_and_pauses(everything: Everything, 
     expect(other_page.get_by_text("the run continues")).to_be_visible(timeout=EXPORT_MS)
     everything.clear_faults()
     for each in (page, other_page):
-        expect(each.get_by_text("The group equals its cohort")).to_be_visible(timeout=EXPORT_MS)
+        expect(each.get_by_text("Every user with a usable id is in the group")).to_be_visible(timeout=EXPORT_MS)
     expect(page.get_by_text(re.compile(rf"^{re.escape(to_add)} added,"))).to_be_visible()
 
     press(page.get_by_role("link", name="View sync"))
@@ -133,7 +133,7 @@ def test_an_analyst_copies_a_sync_to_another_destination(everything: Everything,
     wait_until(lambda: everything.recurring_sync_id(POWER) != copied)
     expect(page).to_have_url(f"{everything.url}/syncs?sync={everything.recurring_sync_id(POWER)}")
     wait_until(lambda: list(folder.glob("Power-users-*.csv")), within_s=EXPORT_MS / 1000)
-    expect(page.get_by_text("The group equals its cohort")).to_be_visible(timeout=EXPORT_MS)
+    expect(page.get_by_text("Every user with a usable id is in the group")).to_be_visible(timeout=EXPORT_MS)
 
 
 @LONG

@@ -184,7 +184,7 @@ def test_the_newest_run_may_have_ended_before_an_older_one(practising: Bridge):
 
     at = open_page(COHORTS, cohort=POWER)
 
-    assert "The group equals its cohort" in shown(at)
+    assert "Every user with a usable id is in the group" in shown(at)
 
 
 def test_a_group_of_its_own_name_gives_it_to_no_other_destination(practising: Bridge):

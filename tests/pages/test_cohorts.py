@@ -96,7 +96,13 @@ def test_an_export_is_queued_and_a_worker_does_it(practising: Bridge, sandbox: S
     drawn(at.run())
 
     assert sandbox.group(POWER) == sandbox.answer(POWER).group
-    assert "The group equals its cohort" in shown(at)
+    assert "Every user with a usable id is in the group" in shown(at)
+    run = newest_run(practising)
+    left_out = (
+        f"Left out: {run.unmatched} without an id, {run.invalid} with an invalid id, {run.duplicates} duplicates."
+    )
+    assert run.profiles - run.members == run.unmatched + run.invalid + run.duplicates > 0
+    assert f"After this run, the group at default holds {run.members:,} members. {left_out}" in shown(at)
 
 
 def test_with_several_projects_and_no_usual_one_all_goes_through_the_one_that_is_listed(practising: Bridge):
@@ -140,7 +146,7 @@ def test_what_is_said_of_a_group_is_about_that_group_now(practising: Bridge, san
     at = open_page(COHORTS, cohort=TRIAL)
     assert [badge for badge in shown(at).splitlines() if badge == "Rolled back"]
     assert "The group at default holds the" in shown(at)
-    assert "The group equals its cohort" not in shown(at)
+    assert "Every user with a usable id is in the group" not in shown(at)
 
     export(practising, TRIAL, to="csv")
     text = shown(open_page(COHORTS, cohort=TRIAL))
@@ -149,7 +155,7 @@ def test_what_is_said_of_a_group_is_about_that_group_now(practising: Bridge, san
     assert f"{second.members} members at csv" in text
 
     text = shown(open_page(HISTORY, run=second.id))
-    assert "The group equals its cohort" not in text
+    assert "Every user with a usable id is in the group" not in text
     assert f"The group at default held {second.members} members then. It was rolled back by run 3 since" in text
     text = shown(open_page(HISTORY, run=3))
     assert "Nothing was read from Mixpanel" in text
