@@ -8,9 +8,12 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, ClassVar, Literal, NamedTuple
 
-from sqlalchemy import JSON, BigInteger, Column, ForeignKey, Index, Text, UniqueConstraint
+from sqlalchemy import JSON, Column, ForeignKey, Index, Text, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
+from data.lease_models import Lease as Lease
+from data.lease_models import LeaseKind as LeaseKind
+from data.lease_models import WorkerHeartbeat as WorkerHeartbeat
 from data.run_states import APPLIED as APPLIED
 from data.run_states import APPLIED_RUN_ID as APPLIED_RUN_ID
 from data.run_states import DECISIONS as DECISIONS
@@ -19,6 +22,7 @@ from data.run_states import FAILED as FAILED
 from data.run_states import HELD_RUN_ID as HELD_RUN_ID
 from data.run_states import NOT_DONE as NOT_DONE
 from data.run_states import PREVIEW as PREVIEW
+from data.run_states import SUPERSEDED_BY_RUN_ID as SUPERSEDED_BY_RUN_ID
 from data.run_states import TO_CLAIM as TO_CLAIM
 from data.run_states import UNFINISHED as UNFINISHED
 from data.run_states import RunStatus as RunStatus
@@ -103,18 +107,6 @@ class Member(NamedTuple):
 
 
 MembershipChange = Literal["added", "removed"]
-
-
-class LeaseKind(StrEnum):
-    """What a lease is held on, and what its key is then."""
-
-    RUN = "run"  # the run's id
-    ASSOCIATION = "association"  # the association's id
-    COHORT_LIST = "cohort_list"  # the project
-    QUERY_SLOT = "query_slot"  # <project>/<number>
-    PAGE_SIZE = "page_size"  # the project: a run asks it for larger pages than were proven
-    ALERT = "alert"  # the id of a message that is being sent
-    FORGETTING = "forgetting"  # all that is kept: somebody is removed from it, and nothing that reads people begins
 
 
 class Person(SQLModel, table=True):
@@ -307,6 +299,11 @@ class Run(SQLModel, table=True):
         return self.hold.get(APPLIED_RUN_ID) if self.hold else None
 
     @property
+    def superseded_by_run_id(self) -> int | None:
+        """The run that took the place of this one, which was held; None too for one that an earlier version ended."""
+        return self.hold.get(SUPERSEDED_BY_RUN_ID) if self.hold else None
+
+    @property
     def only_counts(self) -> bool:
         """Whether it keeps nothing but this row: a dry run from the terminal, where no list can be looked at."""
         return self.dry_run and self.trigger == "cli"
@@ -340,37 +337,6 @@ class RunLogRow(SQLModel, table=True):
         sa_column=Column("run_id", ForeignKey("run.id", ondelete="CASCADE"), primary_key=True, autoincrement=False)
     )
     log: dict[str, Any] = Field(sa_column=Column("log", JSON, nullable=False))
-
-
-class Lease(SQLModel, table=True):
-    """Who holds a piece of work. What is free has no row."""
-
-    __tablename__: ClassVar[Any] = "lease"
-
-    kind: str = Field(primary_key=True, max_length=16)
-    key: str = Field(primary_key=True, max_length=220)
-    lease_owner: str = Field(max_length=64)
-    heartbeat: int  # moves while the process that took it is alive
-    # The process that took it; None where its system does not provide it, or an older version of this program took it.
-    machine: str | None = Field(default=None, max_length=255)
-    pid_namespace: str | None = Field(default=None, max_length=64)
-    pid: int | None = None
-    process_started: int | None = Field(default=None, sa_type=BigInteger)  # clock ticks since the machine started
-    taken_at: datetime
-    still_s: float = 0.0  # how long the heartbeat has not moved, as those that watch it added it up
-
-
-class WorkerHeartbeat(SQLModel, table=True):
-    """A worker that is, or was, alive."""
-
-    __tablename__: ClassVar[Any] = "worker_beat"
-
-    name: str = Field(primary_key=True, max_length=64)
-    started_at: datetime
-    seen_at: datetime
-    clock_ahead_s: float | None = None  # of its machine, beside that of the database; None: they are one
-    label: str | None = Field(default=None, max_length=64)  # what whoever started it calls it
-    revision: str | None = Field(default=None, max_length=16)  # of the schema that it works with
 
 
 class AuditEntry(SQLModel, table=True):

@@ -193,10 +193,11 @@ def roll_back(
         if not is_kept(earlier.snapshot):
             raise MembersNotKept(run_id)
         _stop_syncs(session, earlier.group_id, reason, now)
-        supersede_held(session, earlier.group_id)
         sync = session.get_one(Sync, earlier.sync_id)
         request = RunRequest(trigger="undo", actor=actor, force_full=True, restore_snapshot=earlier.snapshot)
-        return add_run(session, sync, request, now=now)
+        rollback = add_run(session, sync, request, now=now)
+        supersede_held(session, earlier.group_id, by=rollback.id)
+    return rollback
 
 
 def _stop_syncs(session: Session, group_id: int, reason: str, now: datetime) -> None:

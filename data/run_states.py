@@ -26,6 +26,6 @@ DECISIONS = APPLIED, DISCARDED = "applied", "discarded"
 PREVIEW = "preview"
 FAILED = (RunStatus.FAILED, RunStatus.INTERRUPTED)  # by themselves: one of the group that ends later may recover them
 NOT_DONE = (*FAILED, RunStatus.CANCELLED)  # of what it was for
-# What stands beside an approval, and beside the hold of a run that was applied: the other run of the two.
-HELD_RUN_ID, APPLIED_RUN_ID = "held_run_id", "applied_run_id"
+# What stands beside an approval, and beside the hold of a run that was applied or superseded: the other run of the two.
+HELD_RUN_ID, APPLIED_RUN_ID, SUPERSEDED_BY_RUN_ID = "held_run_id", "applied_run_id", "superseded_by_run_id"
 TO_CLAIM = (RunStatus.QUEUED, RunStatus.WAITING)  # in the words of the index `run_to_claim`

@@ -12,6 +12,7 @@ from sqlmodel.sql.expression import SelectOfScalar
 from data import alert_states, leases, run_jobs, run_queue
 from data.models import (
     DISCARDED,
+    SUPERSEDED_BY_RUN_ID,
     TO_CLAIM,
     UNFINISHED,
     Connection,
@@ -69,14 +70,15 @@ def give_up_undo(session: Session, group_id: int, *, now: datetime) -> None:
     session.exec(update(Run).where(undo, col(Run.status).in_(UNFINISHED)).values(cancel_asked=True))
 
 
-def supersede_held(session: Session, group_id: int, *, by: int | None = None) -> None:
-    """Let a newer decision or run, `by`, take the place of what a group had held."""
-    session.exec(
-        update(Run)
-        .where(col(Run.group_id) == group_id, col(Run.id).is_distinct_from(by), col(Run.status) == RunStatus.HELD)
+def supersede_held(session: Session, group_id: int, *, by: int | None) -> None:
+    """Let a newer run, `by`, take the place of what a group had held."""
+    of_group = (col(Run.group_id) == group_id, col(Run.id) != by, col(Run.status) == RunStatus.HELD)
+    for held in session.exec(select(Run).where(*of_group)).all():
         # The worker removes the file that no row names any more.
-        .values(status=RunStatus.SUPERSEDED, difference=None)
-    )
+        held.status, held.difference = RunStatus.SUPERSEDED, None
+        # One without a hold is of an earlier version: what stands there would be taken for one.
+        held.hold = held.hold and held.hold | {SUPERSEDED_BY_RUN_ID: by}
+        session.add(held)
 
 
 def discard_held(session: Session, which: ColumnElement[bool], *, by: str) -> None:

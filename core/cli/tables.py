@@ -169,7 +169,7 @@ def advice_for(run: Run) -> str:
     if run.status == RunStatus.HELD and not run.dry_run:
         return f"{advice} To do so: `python -m core run apply {run.id}`, or `python -m core run discard {run.id}`."
     if run.status == RunStatus.SUPERSEDED:
-        return "A newer run has taken its place."
+        return held_runs.followed_by(run)
     if run.status == RunStatus.CANCELLED and (run.error_code or "").startswith("held"):
         return f"{held_runs.decision(run)} {held_runs.followed_by(run)}".strip() or "Its sync was removed."
     return advice

@@ -38,6 +38,7 @@ def run_as_json(run: Run) -> dict[str, Any]:
         "began_writing": run_ends.began_writing(run),
         "held_run_id": run.held_run_id,
         "applied_run_id": run.applied_run_id,
+        "superseded_by_run_id": run.superseded_by_run_id,
     }
 
 

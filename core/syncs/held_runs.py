@@ -110,8 +110,13 @@ def follows(run: Run, held: Run | None) -> str:
 
 
 def followed_by(run: Run) -> str:
-    """Return which run was queued to let this one through, which was held; "" for any other."""
-    return f"Run {run.applied_run_id} followed." if run.applied_run_id else ""
+    """Return which run was queued to let this one through, which was held, or took its place; "" for any other."""
+    if run.applied_run_id:
+        return f"Run {run.applied_run_id} followed."
+    if run.status != RunStatus.SUPERSEDED:
+        return ""
+    newer = f"Run {run.superseded_by_run_id}" if run.superseded_by_run_id else "A newer run"
+    return f"{newer} has taken its place."
 
 
 def _clean_note(note: str) -> str | None:
@@ -138,9 +143,10 @@ def _held_errors(run_id: int) -> Generator[None]:
 
 def _not_held(run: Run) -> CohortBridgeError:
     if run.status == RunStatus.SUPERSEDED:
+        newer = f"run {run.superseded_by_run_id}" if run.superseded_by_run_id else ""
         return SettingsError(
-            f"Run {run.id} is no longer held: a newer run has taken its place. Nothing was changed.",
-            advice="Look at the latest run of the group.",
+            f"Run {run.id} is no longer held: {newer or 'a newer run'} has taken its place. Nothing was changed.",
+            advice=f"Look at {newer or 'the latest run of the group'}.",
         )
     if decision(run):
         by = f" by {run.decided_by}" if run.decided_by else ""

@@ -58,12 +58,14 @@ def _is_discarded(run: Run) -> str:
 
 
 def show_other(bridge: Bridge, person: Actor, run: Run) -> None:
-    """Show the run that a held one led to, and for that one the held run, with who decided and why."""
+    """Show the run that a held one led to, or that took its place, and for what let it through the held run, with who
+    decided and why.
+    """
     held = held_runs.find_applied(bridge, person, run)
     if text := held_runs.follows(run, held):
         _show_run(text, held.id if held else None)
     if text := held_runs.followed_by(run):
-        _show_run(text, run.applied_run_id)
+        _show_run(text, run.applied_run_id or run.superseded_by_run_id)
 
 
 def _show_run(text: str, run_id: int | None) -> None:

@@ -32,8 +32,7 @@ def show(run: Run, now: GroupNow | None) -> None:
     elif run.status == RunStatus.INTERRUPTED:
         st.warning(cause, title="Interrupted", icon=":material/power_off:")
     elif run.status == RunStatus.SUPERSEDED:
-        cause = f"{escape_markdown(run.error_message or '')} A newer run has taken its place."
-        st.info(cause, title="Superseded", icon=":material/history:")
+        st.info(escape_markdown(run.error_message or ""), title="Superseded", icon=":material/history:")
     elif decision := held_runs.decision(run):
         cause = f"{escape_markdown(run.error_message or '')} {escape_markdown(decision)}"
         st.info(cause, title=f"Held, then {run.step}", icon=":material/front_hand:")

@@ -173,7 +173,8 @@ def test_a_held_run_says_how_it_is_decided_and_afterwards_what_became_of_it(sand
     assert "python -m core run apply 1" in first.err
     assert "python -m core run discard 2" in second.err
     assert "apply it once" not in (superseded := home.run("run", "show", "1").out)
-    assert "A newer run has taken its place." in superseded
+    assert "Run 2 has taken its place." in superseded
+    assert home.run("run", "show", "1", "--json").json["superseded_by_run_id"] == 2
     home.run("run", "discard", "2")
     assert "Run 2: discarded." in home.run("run", "show", "2").out
     assert "discarded" in home.run("runs").out

@@ -319,6 +319,9 @@ def test_a_press_in_a_dialog_that_a_newer_hold_that_keeps_to_it_has_overtaken_ap
     recurring.run_now(practising, LOCAL, held.sync_id)
     newer = work(replace(practising, clock=fake_clock.clock))
     assert runs.get_run(practising, LOCAL, held.id or 0).status == RunStatus.SUPERSEDED
+    old = open_page(HISTORY, run=held.id)
+    assert f"Run {newer.id} has taken its place." in shown(old)
+    assert f"View run {newer.id}" in shown(old)
 
     drawn(at.button(key="held_run_apply_yes").click().run())
 
