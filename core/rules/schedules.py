@@ -121,17 +121,18 @@ def text_of(schedule: Schedule) -> str:
     if plain is None or len(plain[1]) > MOST_TIMES:
         return f"cron {schedule.cron} {schedule.zone}"
     days, times = plain
-    return f"{_days_text(days)} at {_listed([f'{at:%H:%M}' for at in times])} {schedule.zone}"
+    return f"{_days_text(days)} at {listed([f'{at:%H:%M}' for at in times])} {schedule.zone}"
 
 
 def _days_text(days: frozenset[int]) -> str:
     for name, those in _SETS.items():
         if days == those:
             return name
-    return _listed([f"{DAYS[day]}s" for day in sorted(days)])
+    return listed([f"{DAYS[day]}s" for day in sorted(days)])
 
 
-def _listed(words: list[str]) -> str:
+def listed(words: list[str]) -> str:
+    """Format words in a row: one, two and three."""
     return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 

@@ -22,6 +22,10 @@ from pages.shell import resources
 ALL, ACTIVE, PAUSED, LATE, HELD, FAILING = "All", "Active", "Paused", "Late", "Held", "Failing"
 _STATES = (ALL, ACTIVE, PAUSED, LATE, HELD, FAILING)
 _TABLE = "syncs"
+OWN_TIMES = (
+    "A new or resumed sync runs at once, then at its own times: each sync with an interval has others, so that not all "
+    "of them ask Mixpanel at once."
+)
 
 
 def filtered(syncs: list[Freshness], filters: Filters) -> list[Freshness]:
@@ -91,6 +95,7 @@ def show(
             "State": state_chips.column(states),
             "Members": st.column_config.NumberColumn(format="localized", width=72),
             **tables.texts(rows, Destination=120, Cause=156, Updated=105, Schedule=150),
+            "Next run": st.column_config.TextColumn(help=OWN_TIMES),
             "Latest runs": run_strip.column(),
             **freshness_table.on_time_column(),
             "Tags": st.column_config.ListColumn(),

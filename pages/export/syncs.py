@@ -40,6 +40,7 @@ from pages.parts.formatting import (
     escape_markdown,
     in_gray,
     number,
+    own_times,
     pause_reason,
     pluralize,
     timing_text,
@@ -156,7 +157,9 @@ def show_state(sync: Freshness, on_time: OnTime) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         for word in state_chips.of_sync(sync):
             st.badge(word, icon=f":material/{state_chips.icon_of(word)}:", color=state_chips.color_of(word))
-        st.caption(state_text(sync, on_time), width="content")
+        st.caption(
+            state_text(sync, on_time), width="content", help=sync_table.OWN_TIMES if view.sync.every_minutes else None
+        )
         for tag in view.sync.tags:
             st.badge(escape_markdown(tag), icon=":material/sell:", color="gray")
     if not is_on and view.sync.paused_reason:
@@ -166,7 +169,7 @@ def show_state(sync: Freshness, on_time: OnTime) -> None:
 def state_text(sync: Freshness, on_time: OnTime) -> str:
     """Format how often the sync runs, where to, when it did and will, and how many of its runs were on time."""
     view = sync.view
-    every = escape_markdown(timing_text(view.sync))
+    every = escape_markdown(", ".join(filter(None, [timing_text(view.sync), own_times(view.sync)])))
     updated = f"Updated {age(sync.at)}" if sync.at else "Not delivered yet"
     next_run = sync_table.next_run(view, resources.now()) or "none"
     next_run = next_run[0].lower() + next_run[1:]

@@ -10,7 +10,8 @@ import streamlit as st
 
 from core.errors import CohortBridgeError
 from core.moments import replace_moments
-from core.rules.schedules import text_of
+from core.rules import due_times
+from core.rules.schedules import listed, text_of
 from data.models import Group, Schedule, Sync, Timing
 
 # Everything that Markdown could take for a sign; Streamlit adds ":", "$" and "<" to the usual ones.
@@ -47,6 +48,18 @@ def interval_phrase(timing: Timing | None) -> str:
     if isinstance(timing, Schedule):
         return text_of(timing)
     return EVERY.get(timing or 0, f"Every {timing} minutes" if timing else "Once").lower()
+
+
+def own_times(sync: Sync) -> str:
+    """Format when a sync with an interval is due, on the reader's clocks: at :02 and :32; "" with a schedule."""
+    every = sync.every_minutes
+    if not every or sync.id is None:
+        return ""
+    first = due_times.next_slot(sync.id, every, after=_now()).astimezone(zone())
+    if every > 60:
+        return f"at {first:%H:%M}"
+    minutes = sorted((first.minute + every * number) % 60 for number in range(60 // every))
+    return f"at {listed([f':{minute:02}' for minute in minutes])}"
 
 
 def paused_text(sync: Sync, *, now: datetime | None = None) -> str:

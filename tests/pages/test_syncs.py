@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -77,6 +78,26 @@ def test_a_recurring_sync_is_started_from_its_cohort(practising: Bridge):
     assert (view.sync.cohort_id, view.sync.every_minutes, view.sync.state) == (TRIAL, 30, SyncState.ACTIVE)
     assert view.sync.max_shrink == 12
     assert "its first run is due now" in shown(at)
+
+
+@pytest.mark.parametrize(
+    ("every", "times"),
+    [
+        (15, r"Every 15 minutes, at :\d\d, :\d\d, :\d\d and :\d\d, to default"),
+        (30, r"Every 30 minutes, at :\d\d and :\d\d, to default"),
+        (1440, r"Every day, at (\d\d:\d\d), to default"),
+    ],
+)
+def test_a_sync_says_at_which_times_of_its_own_it_runs(practising: Bridge, every: int, times: str):
+    sync_id = start(practising, TRIAL, every_minutes=every)
+    work(practising)
+    next_run_at = listing.get_sync(practising, LOCAL, sync_id).sync.next_run_at
+    assert next_run_at
+
+    found = re.search(times, shown(open_page(SYNCS, sync=sync_id)))
+
+    assert found
+    assert f"{next_run_at:%H:%M}"[0 if every == 1440 else 2 :] in found[0]
 
 
 def test_syncs_are_listed_with_what_they_did_last_paused_ones_first(practising: Bridge):
