@@ -22,7 +22,7 @@ from core.connections.lookup import find_mixpanel
 from core.connections.project import match_rule
 from core.errors import NotFound, SettingsError, StorageFailed
 from core.files import replacing
-from core.rules.matching import APPTIMIZE_PROPERTY, PREFIXES
+from core.rules.matching import APPTIMIZE_PROPERTY, MAX_LENGTH, PREFIXES
 from core.text import LONGEST_USER_ID, clean_search, shown
 from core.validation import clean_line
 from data import associations
@@ -137,7 +137,7 @@ def associate_one(
     rows.writerow(
         [
             clean_line(distinct_id, "Distinct id", most=LONGEST_USER_ID),
-            clean_line(apptimize_id, "Apptimize id", most=256),
+            clean_line(apptimize_id, "Apptimize id", most=MAX_LENGTH),
         ]
     )
     file = io.BytesIO(text.getvalue().encode())

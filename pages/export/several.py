@@ -194,7 +194,8 @@ def _check(bridge: Bridge, person: Actor, ids: list[int], mixpanel: str) -> tupl
             kept = {"asked": asked, "at": now, "refused": causes}
             st.session_state[_CHECKED] = kept
     except CohortBridgeError as exc:
-        st.error(error_text(exc), icon=":material/error:")
+        if exc.message.partition(":")[0] not in sync_settings.error_places(_PREFIX, _ROW):  # else it stands there
+            st.error(error_text(exc), icon=":material/error:")
         return {}, None
     return kept["refused"], kept["at"]
 
@@ -252,7 +253,8 @@ def _buttons(bridge: Bridge, person: Actor, ids: list[int], refused: dict[int, s
 def _start(bridge: Bridge, person: Actor, ids: Sequence[int], drawn: _Drawn) -> None:
     if not st.query_params.get(CHOSEN) or st.query_params.get(RUNS) or st.query_params.get(SYNCS):
         return  # pressed twice: the first press has led on
-    started = perform(PLACE, partial(_start_all, bridge, person, ids, drawn))
+    start = partial(_start_all, bridge, person, ids, drawn)
+    started = perform(PLACE, start, fields=sync_settings.error_places(_PREFIX, _ROW))
     st.session_state.pop(_CHECKED, None)
     if started:
         tables.clear_selection(TABLE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime, time, timedelta
 from enum import StrEnum
 from functools import partial
@@ -12,7 +13,7 @@ import streamlit as st
 
 from core.access.roles import Actor
 from core.bridge import Bridge
-from core.errors import SyncGone
+from core.errors import SettingsError, SyncGone
 from core.rules import pause_ends
 from core.rules.due_times import INTERVALS
 from core.rules.zones import to_utc
@@ -151,15 +152,14 @@ def _ask_until_when(bridge: Bridge, person: Actor, view: SyncView) -> None:
         "A worker resumes the sync, and its first run is due at that moment."
     )
 
+    def pause_until() -> Sync:
+        return recurring.pause_sync(bridge, person, view.sync.id or 0, until=_read_end("syncs_until"))
+
     def pause() -> Sync | None:
-        until = _read_end("syncs_until")
-        return perform(
-            PLACE,
-            partial(recurring.pause_sync, bridge, person, view.sync.id or 0, until=until),
-            toast=f"The sync is paused until {clock(until)}.",
-            fields={pause_ends.FIELD: _end_key("syncs_until")},
-            failed_at=_IN_DIALOG,
-        )
+        paused = perform(PLACE, pause_until, fields={pause_ends.FIELD: _end_key("syncs_until")}, failed_at=_IN_DIALOG)
+        if paused and paused.paused_until:
+            page_frame.toast(f"The sync is paused until {clock(paused.paused_until)}.", ":material/check:")
+        return paused
 
     confirm_buttons(
         "Pause", key="syncs_until", icon=":material/snooze:", action=pause, stays_after_failure=True, is_at_right=True
@@ -183,8 +183,8 @@ def _end_fields(prefix: str) -> None:
     left, right = st.columns(2)
     left.date_input("Day", monday, min_value=today, key=f"{prefix}_day")
     right.time_input(f"Time ({escape_markdown(here.key)})", time(8), key=f"{prefix}_time")
-    page_frame.show_answer(_end_key(prefix))
-    if all(f"{prefix}_{name}" in st.session_state and st.session_state[f"{prefix}_{name}"] for name in ("day", "time")):
+    page_frame.show_answer(_end_key(prefix), f"{prefix}_day", f"{prefix}_time")
+    with suppress(SettingsError):  # said once it is pressed
         st.caption(_end_text(_read_end(prefix)))
 
 
@@ -196,9 +196,14 @@ def _end_text(end: datetime) -> str:
 
 
 def _read_end(prefix: str) -> datetime:
-    """Return the end that stands in the fields, in UTC: a press may come together with what was entered before it."""
-    entered = st.session_state
-    return to_utc(datetime.combine(entered[f"{prefix}_day"], entered[f"{prefix}_time"]), zone())
+    """Return the end that stands in the fields, in UTC: a press may come together with what was entered before it.
+
+    Raises: SettingsError naming the field where one of them is empty.
+    """
+    day, at = (st.session_state.get(f"{prefix}_{name}") for name in ("day", "time"))
+    if day is None or at is None:
+        raise SettingsError(f"{pause_ends.FIELD}: choose a day and a time.")
+    return to_utc(datetime.combine(day, at), zone())
 
 
 @page_frame.dialog(_DIALOG, "Copy this sync to another destination", icon="content_copy")

@@ -8,17 +8,18 @@ import streamlit as st
 
 from core.access.roles import Actor
 from core.bridge import Bridge
+from core.errors import SettingsError
 from core.rules.due_times import INTERVALS
 from core.rules.holding import LEAST_SUGGESTED, MOST_SUGGESTED
 from core.syncs import settings
-from core.syncs.checks import MOST_TAGS
+from core.syncs.checks import MOST_TAGS, check_shrink_limit
 from core.syncs.listing import SyncView
 from core.syncs.settings import ShrinkSuggestion
 from data.models import Sync, Timing
 from pages.export import timing_fields
 from pages.parts import answers, folded
 from pages.parts.actions import perform
-from pages.parts.formatting import escape_markdown, fine_percent
+from pages.parts.formatting import error_text, escape_markdown, fine_percent
 from pages.parts.member_words import words_for
 from pages.parts.stored import offer
 from pages.shell import page_frame
@@ -72,7 +73,18 @@ def shrink_fields(
             width=_LIMIT_PX,
         )
         st.caption(why or _suggestion_text(suggestion), width=_LIMIT_PX)
-    page_frame.show_answer(key)
+    _show_wrong_limit(key)
+
+
+def _show_wrong_limit(key: str) -> None:
+    """Show what is wrong with the limit at its field, whether it was tried to save it or not, until it is right."""
+    try:
+        check_shrink_limit(st.session_state[key])
+    except SettingsError as exc:
+        show = st.error if page_frame.has_failed(key) else st.warning
+        show(error_text(exc), icon=":material/percent:")
+    else:
+        page_frame.show_answer(key)
 
 
 def _suggestion_text(suggestion: ShrinkSuggestion) -> str:

@@ -58,7 +58,7 @@ def show_interval(prefix: str, row_id: int, timing: Timing) -> None:
         format_func=_NAMES.__getitem__,
         key=key,
     )
-    page_frame.show_answer(key)
+    page_frame.show_answer(key, *(_key(prefix, name, row_id) for name in ("every", *_FIELDS.values())))
 
 
 def show_times(prefix: str, row_id: int, timing: Timing, *, days_in: DeltaGenerator | None = None) -> str:

@@ -11,7 +11,7 @@ from core.access.roles import Actor
 from core.bridge import Bridge
 from core.errors import BadNote, CohortBridgeError, HoldChanged
 from core.syncs import held_runs, runs, undo
-from data.models import NOTE_LENGTH, Run
+from data.models import Run
 from pages.parts import run_status
 from pages.parts.actions import confirm_buttons, perform, show_errors, subject
 from pages.parts.formatting import error_text, escape_markdown, moment, number, pluralize
@@ -49,7 +49,6 @@ def _about(run: Run) -> dict[str, Any]:
         "group": run.group_name,
         "destination": run.destination,
         "at_most": ", at most" if run.notice else "",  # whom the group holds is not known any more
-        "note_failure": "",
     }
 
 
@@ -82,12 +81,10 @@ def _ask_for_note(asked: dict[str, Any]) -> None:
     st.text_input(
         "Why it is let through (optional)",
         key=_NOTE,
-        max_chars=NOTE_LENGTH,
         placeholder="The campaign has ended",
         help="Shown with the run in History, and kept in the audit log for good: name no users.",
     )
-    if asked["note_failure"]:
-        st.error(asked["note_failure"], icon=":material/error:")
+    page_frame.show_answer(_NOTE)
 
 
 def _show_numbers(asked: dict[str, Any]) -> None:
@@ -117,7 +114,7 @@ def _apply(bridge: Bridge, person: Actor, asked: dict[str, Any]) -> None:
     try:
         queued = held_runs.apply_held(bridge, person, asked["run_id"], asked["hold"], note=st.session_state[_NOTE])
     except BadNote as exc:
-        asked["note_failure"] = error_text(exc)
+        page_frame.answer(_NOTE, error_text(exc), failed=True)
     except HoldChanged as exc:
         asked.update(_newer(bridge, person, asked["run_id"]), failure=error_text(exc))
     except CohortBridgeError as exc:

@@ -165,9 +165,9 @@ def _opened() -> dict[str, str]:
 
 
 def latest_answer(place: str) -> dict[str, Any] | None:
-    """Return the latest action's answer if it belongs at a place."""
+    """Return the latest action's answer if it belongs at a place, and what it refused was not mended since."""
     latest = st.session_state.get(_ANSWER)
-    return latest if latest and latest["place"] == place else None
+    return latest if latest and latest["place"] == place and not latest.get("mended") else None
 
 
 def has_failed(place: str) -> bool:
@@ -193,15 +193,28 @@ def was_taken(key: str) -> bool:
     return bool(latest and key in latest["taken"])
 
 
-def show_answer(place: str) -> None:
-    """Show the latest action's answer if it belongs here."""
+def show_answer(place: str, *fields: str) -> None:
+    """Show the latest action's answer if it belongs here.
+
+    One that refuses what a field holds goes once that holds something else: the field of this key, or one of `fields`.
+    """
     latest = latest_answer(place)
-    if not latest:
+    if not latest or _was_mended(latest, fields or (place,)):
         return
     if latest["failed"]:
         st.error(latest["text"], icon=":material/error:")
     else:
         st.success(latest["text"], icon=":material/check_circle:")
+
+
+def _was_mended(latest: dict[str, Any], fields: tuple[str, ...]) -> bool:
+    """Return whether what failed was about fields that hold something else by now than when it was first shown."""
+    if not latest["failed"]:
+        return False
+    # Not what they hold: that may be a secret.
+    held = hash(repr([st.session_state.get(field) for field in fields]))
+    latest["mended"] = latest.setdefault("held", held) != held
+    return latest["mended"]
 
 
 def toast(text: str, icon: str) -> None:

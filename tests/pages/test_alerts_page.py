@@ -81,6 +81,11 @@ def test_what_cannot_be_used_is_said_in_the_dialog_and_nothing_is_added(bridge: 
     assert at.text_input(key="alerts_new_address").value == "https://127.0.0.1/s3cret-path"
     at = enter(at, "alerts_new", name="")
     assert "Name: this is needed." in shown(at)
+    assert "private address" not in shown(at)
+    at = enter(at, "alerts_new", name="x" * 200)
+    assert "Name: at most 100 characters." in shown(at)
+    drawn(at.text_input(key="alerts_new_name").set_value("Ops").run())
+    assert "Name: at most" not in shown(at)
     assert at.text_input(key="alerts_new_address").value == "https://127.0.0.1/s3cret-path"
     drawn(at.button(key="alerts_new_save_no").click().run())
     assert "frame_dialog" not in at.session_state

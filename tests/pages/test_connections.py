@@ -95,6 +95,7 @@ def test_what_was_typed_as_a_secret_does_not_stay_in_the_session(page: AppTest):
         ({"secret": f"{people.ADMIN_SECRET}\ufeff"}, "Secret: it holds an invisible character."),
         ({"project": "12x"}, "Project id: this is a whole number"),
         ({"workspace": "abc"}, "Workspace id: this is a whole number"),
+        ({"property": "$email"}, "Match property: "),
     ],
 )
 def test_each_failure_of_mixpanel_has_its_own_sentence(page: AppTest, entered: dict[str, str], sentence: str):

@@ -172,6 +172,9 @@ def test_one_user_is_checked_confirmed_and_told_of(with_token: Bridge, sandbox: 
     at = open_page(MATCHING)
     drawn(at.segmented_control(key="matching_view").set_value("Associate by hand").run())
     at.text_input(key="associate_distinct_id").set_value("page-user")
+    drawn(at.button(key="associate_one_check").click().run())
+    form = [line for line in shown(at).splitlines() if line in ("Apptimize id", "Check user") or "is needed" in line]
+    assert [line.partition(":")[2] for line in form] == ["", " this is needed. Correct it and try again.", ""]
     at.text_input(key="associate_apptimize_id").set_value("4711")
     drawn(at.button(key="associate_one_check").click().run())
     assert "Waiting to be checked" in shown(at)

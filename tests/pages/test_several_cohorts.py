@@ -137,6 +137,18 @@ def test_what_speaks_against_a_cohort_is_said_before_and_it_can_be_left_out(prac
     )
 
 
+def test_a_limit_that_is_none_is_said_at_its_field_alone_until_it_is_right(practising: Bridge):
+    at = _chosen(POWER, NEWSLETTER)
+    drawn(at.radio(key="several_kind").set_value("Recurring (dynamic)").run())
+    drawn(at.number_input(key="several_shrink_limit_0").set_value(150).run())
+
+    assert shown(at).count("Shrink limit: this is a share from 0 to 100 percent.") == 1
+    assert at.button(key="several_start").disabled
+    drawn(at.number_input(key="several_shrink_limit_0").set_value(15).run())
+    assert "from 0 to 100" not in shown(at)
+    assert not at.button(key="several_start").disabled
+
+
 def test_an_address_that_names_what_is_not_there_says_so(practising: Bridge):
     text = shown(open_page(COHORTS, cohort=f"{POWER},4, 5,x,"))
     assert "does not list these cohorts in this project: 4, 5, x." in text

@@ -19,7 +19,7 @@ from core.connections import destinations
 from core.syncs import cohorts, held_runs, listing, recurring, runs, settings
 from core.worker import service
 from data.engine import write_session
-from data.models import Run, RunStatus, Schedule, SyncState
+from data.models import NOTE_LENGTH, Run, RunStatus, Schedule, SyncState
 from tests.pages.dashboard import (
     AUDIT,
     COHORTS,
@@ -397,6 +397,10 @@ def test_why_a_held_run_was_let_through_is_kept_and_shown(practising: Bridge, he
 
     drawn(at.button(key="held_run_apply_yes").click().run())
     assert "Note: it holds characters that cannot be used here." in shown(at)
+    drawn(at.text_input(key="held_run_note").set_value("x" * 10_000).run())
+    assert "Note: " not in shown(at)
+    drawn(at.button(key="held_run_apply_yes").click().run())
+    assert f"Note: at most {NOTE_LENGTH:,} characters." in shown(at)
     assert runs.get_run(practising, LOCAL, held.id or 0).status == RunStatus.HELD
     drawn(at.text_input(key="held_run_note").set_value(" The *campaign* is over ").run())
     drawn(at.button(key="held_run_apply_yes").click().run())
@@ -585,6 +589,12 @@ def test_an_end_of_a_pause_that_cannot_be_is_said_in_the_dialog_which_stays(prac
     assert "is more than a year away" in shown(at)
     assert "That is Saturday, 1 January 2028, 08:00 (UTC)" in shown(at).replace("\\", "")
     assert at.date_input(key="syncs_until_day").value == date(2028, 1, 1)
+    tomorrow = practising.clock.now().date() + timedelta(days=1)
+    drawn(at.date_input(key="syncs_until_day").set_value(tomorrow).run())
+    assert "is more than a year away" not in shown(at)
+    at.date_input(key="syncs_until_day").set_value(None)
+    drawn(at.button(key="syncs_until_yes").click().run())
+    assert "Until: choose a day and a time." in shown(at)
     assert listing.get_sync(practising, LOCAL, sync_id).sync.state == SyncState.ACTIVE
 
 

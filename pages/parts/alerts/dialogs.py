@@ -87,7 +87,7 @@ def _prefix(channel: AlertChannel | None) -> str:
 
 def _fields(channel: AlertChannel | None, names: Mapping[int, str], tags: list[str]) -> None:
     prefix = _prefix(channel)
-    st.text_input("Name", key=f"{prefix}_name", max_chars=channels.NAME_LENGTH, placeholder="Ops channel")
+    st.text_input("Name", key=f"{prefix}_name", placeholder="Ops channel")
     page_frame.show_answer(f"{prefix}_name")
     st.text_input(
         "Address",
@@ -105,7 +105,7 @@ def _fields(channel: AlertChannel | None, names: Mapping[int, str], tags: list[s
         st.multiselect(
             "Syncs", list(labels), key=f"{prefix}_syncs", format_func=lambda each: labels[each], select_all=False
         )
-        page_frame.show_answer(f"{prefix}_syncs")
+        page_frame.show_answer(f"{prefix}_syncs", *(f"{prefix}_{name}" for name in ("which", "syncs", "tags")))
         st.multiselect(
             "Or every sync with one of these tags",
             sorted({*tags, *st.session_state[f"{prefix}_tags"]}, key=str.casefold),

@@ -20,9 +20,9 @@ ASSOCIATIONS = Selection(
 )
 
 
-def start(begin: Callable[[], Association]) -> None:
-    """Start an association, and show it."""
-    if association := perform(PLACE, begin):
+def start(begin: Callable[[], Association], *, fields: Mapping[str, str] | None = None) -> None:
+    """Start an association, and show it; an error about one of the fields stands where those say."""
+    if association := perform(PLACE, begin, fields=fields):
         ASSOCIATIONS.go_to(association.id)
     st.rerun()
 

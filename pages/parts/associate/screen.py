@@ -21,7 +21,9 @@ from pages.parts.associate.plan import show_plan
 from pages.parts.associate.rows import show_rows
 from pages.parts.associate.wording import ALIAS, BADGES, NO_ALIAS
 from pages.parts.formatting import age, error_text, escape_markdown, number, pluralize
-from pages.shell import uploads
+from pages.shell import page_frame, uploads
+
+_DISTINCT_ID, _APPTIMIZE_ID = "associate_distinct_id", "associate_apptimize_id"
 
 
 def show(bridge: Bridge, person: Actor, connection: Connection | None) -> None:
@@ -83,11 +85,14 @@ def _show_forms(bridge: Bridge, person: Actor, mixpanel: str) -> None:
             start(partial(begin, source=uploaded.name, mixpanel=mixpanel))
     with right.form("associate_one"):
         st.markdown("**One user**")
-        distinct_id = st.text_input("Mixpanel distinct id", key="associate_distinct_id")
-        apptimize_id = st.text_input("Apptimize id", key="associate_apptimize_id", placeholder="i_… or a_…")
+        distinct_id = st.text_input("Mixpanel distinct id", key=_DISTINCT_ID)
+        page_frame.show_answer(_DISTINCT_ID)
+        apptimize_id = st.text_input("Apptimize id", key=_APPTIMIZE_ID, placeholder="i_… or a_…")
+        page_frame.show_answer(_APPTIMIZE_ID)
         if st.form_submit_button("Check user", key="associate_one_check", icon=":material/rule:"):
             begin = partial(actions.associate_one, bridge, person, mixpanel=mixpanel)
-            start(partial(begin, distinct_id=distinct_id, apptimize_id=apptimize_id))
+            places = {"Distinct id": _DISTINCT_ID, "Apptimize id": _APPTIMIZE_ID}
+            start(partial(begin, distinct_id=distinct_id, apptimize_id=apptimize_id), fields=places)
     st.caption("Nothing is written before you have seen what it changes and confirmed it.")
 
 

@@ -23,6 +23,7 @@ _FIELDS = {
     "Region": "region",
     "Workspace id": "workspace",
     "Project token": "project_token",
+    "Match property": "property",
     "mixpanel_unauthorized": "secret",
     "mixpanel_not_admin": "username",
     "mixpanel_forbidden": "project",
@@ -62,6 +63,7 @@ def merge_fields(prefix: str, current: Connection | None) -> None:
             placeholder=usual,
             help="Leave it empty for the default of the mode.",
         )
+        page_frame.show_answer(f"{prefix}_property")
         if merge == IdMerge.SIMPLIFIED and other.strip() not in ("", USER_PROPERTY):
             st.warning(OTHER_PROPERTY, icon=":material/warning:")
 
