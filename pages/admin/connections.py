@@ -130,7 +130,7 @@ def _name_field(bridge: Bridge, person: Actor, column: DeltaGenerator, side: str
     if key not in st.session_state:  # a default would not replace what the browser still shows
         st.session_state[key] = entering.suggest_name(bridge, person, side, usual)
     with column:
-        st.text_input("Name", key=key, max_chars=entering.NAME_LENGTH, help="One that no other connection has.")
+        st.text_input("Name", key=key, help="One that no other connection has.")
         page_frame.show_answer(key)
 
 

@@ -141,9 +141,7 @@ def _person_form(bridge: Bridge, person: Actor) -> None:
     with st.form("people_form", border=False):
         left, right = st.columns([2, 1])
         with left:
-            st.text_input(
-                "E-mail address", key="people_email", max_chars=people.ADDRESS_LENGTH, placeholder="ann@example.com"
-            )
+            st.text_input("E-mail address", key="people_email", placeholder="ann@example.com")
             page_frame.show_answer("people_email")
         right.selectbox("Role", list(ROLES), key="people_role", format_func=str.capitalize)
         st.form_submit_button("Add", key="people_add_yes", type="primary", on_click=add, args=(bridge, person))

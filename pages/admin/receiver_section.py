@@ -74,7 +74,7 @@ def _name_field(bridge: Bridge, person: Actor) -> None:
     if _NAME not in st.session_state:  # a default would not replace what the browser still shows
         st.session_state[_NAME] = entering.suggest_name(bridge, person, DESTINATION_SIDE, "receiver")
     with st.columns(2)[0]:
-        st.text_input("Name", key=_NAME, max_chars=entering.NAME_LENGTH, help="One that no other connection has.")
+        st.text_input("Name", key=_NAME, help="One that no other connection has.")
         receiver_fields.show_error(_PREFIX, "Name")
 
 

@@ -9,7 +9,7 @@ import streamlit as st
 from core.access.roles import Actor
 from core.bridge import Bridge
 from core.connections.project import destination_rule
-from core.syncs import placing, settings
+from core.syncs import settings
 from core.syncs.cohorts import why_not_exportable
 from core.syncs.listing import SyncView
 from core.vendors.mixpanel_answers import Cohort
@@ -161,7 +161,6 @@ def _name_field(now: CohortNow) -> None:
     entered.setdefault(key, name)
     st.text_input(
         "Group name",
-        max_chars=placing.NAME_LENGTH,
         key=key,
         help="Apptimize shows it as “Mixpanel: ” and this name, to everyone in the organization. A group that was "
         "delivered keeps its name.",

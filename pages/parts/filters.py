@@ -111,7 +111,7 @@ class Filters:
     def text(self, show: Callable[..., str], label: str, name: str, **look: Any) -> str:
         """Show a field for a part of a text; return what was entered, without the blanks around it."""
         field = _Field("", _clean_search, str)
-        entered = self._draw(show, label, name, field, type="search", max_chars=_LONGEST_SEARCH, **look)
+        entered = self._draw(show, label, name, field, type="search", **look)
         return _clean_search(str(entered or "")).strip()
 
     def user_id(self, show: Callable[..., str], label: str, name: str, **look: Any) -> str:

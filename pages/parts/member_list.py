@@ -12,7 +12,7 @@ from core.reports import members_since
 from core.reports.members import SearchPage
 from core.reports.memberships import Membership
 from core.rules.id_words import IdWords, id_words
-from core.text import LONGEST_USER_ID, clean_search
+from core.text import clean_search
 from pages.parts import selection, tables
 from pages.parts.actions import show_errors
 from pages.parts.formatting import moment, number, pluralize
@@ -57,7 +57,6 @@ def show(
         key=f"{key}_search",
         type="search",
         live="400ms",
-        max_chars=LONGEST_USER_ID,
         placeholder=id_words(matched_by).search,
         on_change=pager.to_first_page,
     )

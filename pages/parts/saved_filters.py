@@ -52,7 +52,7 @@ def _show_kept(bridge: Bridge, person: Actor, filters: Filters, page: str, path:
     if not query:
         st.caption("Filter the list, then keep that here under a name.")
     else:
-        st.text_input("Name", key=_name_key(page), max_chars=saved_filters.LONGEST_NAME, placeholder="Failed this week")
+        st.text_input("Name", key=_name_key(page), placeholder="Failed this week")
         page_frame.show_answer(_name_key(page))
         st.button(
             "Save these filters",

@@ -106,7 +106,7 @@ def _ask_for_token(bridge: Bridge, person: Actor, asked: dict[str, Any]) -> None
         st.button("Done", key="tokens_done", type="primary", on_click=page_frame.close_dialog)
         return
     with st.form("tokens_form", border=False):
-        st.text_input("Name", key="tokens_name", max_chars=tokens.LONGEST_NAME, placeholder="airflow")
+        st.text_input("Name", key="tokens_name", placeholder="airflow")
         page_frame.show_answer("tokens_name")
         st.pills("Expires after", list(_DAYS), default=_USUAL_DAYS, required=True, key="tokens_days")
         st.radio("Role", list(_ROLES), captions=list(_ROLES.values()), key="tokens_role", format_func=str.capitalize)

@@ -13,7 +13,6 @@ from core.associate.rows import PROBLEMS
 from core.bridge import Bridge
 from core.errors import CohortBridgeError
 from core.invisible import revealed
-from core.text import LONGEST_USER_ID
 from data.models import Association, ImportStage
 from pages.parts import tables
 from pages.parts.associate.wording import EFFECT_WORDS
@@ -99,7 +98,6 @@ def _filters(association: Association) -> tuple[str, str]:
             key="associate_search",
             type="search",
             live="400ms",
-            max_chars=LONGEST_USER_ID,
             width=340,
             on_change=PAGER.to_first_page,
         )
