@@ -118,7 +118,7 @@ def _show_table(shown: list[Group], rows: list[dict[str, Any]]) -> None:
         go_to=GROUPS.go_to,
         order=[name for name in rows[0] if name not in hidden],
         opens="Group",
-        opens_width=190,
+        opens_width=150,
         columns={
             "State": state_chips.column([row["State"] for row in rows]),
             "Members": st.column_config.NumberColumn(format="localized", width=72),

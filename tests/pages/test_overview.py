@@ -45,7 +45,7 @@ COUNT = "resources_attention_shown"
 # What a list shows at 800 pixels beside the menu and its own boxes to select rows.
 SEEN_PX = 640
 # The same in the window of a phone.
-SEEN_ON_PHONE_PX = 320
+SEEN_ON_PHONE_PX = 325
 
 
 def test_a_newcomer_is_led_to_the_cohorts(practising: Bridge):
@@ -178,6 +178,7 @@ def test_groups_of_one_name_are_told_apart_in_every_window(exported: Bridge, tmp
         assert set(each.value["Destination"]) >= {"default", "archive"}
         assert px_up_to("State", each) <= SEEN_ON_PHONE_PX
         assert px_up_to("Destination", each) <= SEEN_PX
+    assert px_up_to("Members", open_page(GROUPS).dataframe[0]) <= SEEN_ON_PHONE_PX
     assert px_up_to("Delivered", open_page(COHORTS).dataframe[0]) <= SEEN_PX
 
 
