@@ -51,8 +51,12 @@ def _group(bridge: Bridge, number: int, project_id: int | None) -> str:
 
 
 def _sync(bridge: Bridge, number: int, project_id: int | None) -> str:
-    named = {row.id: row.delivered_name or row.name for row in search.list_syncs(bridge.engine, number)}
-    return _tell_apart(named.get(number, ""), list(named.values()), f" (sync {number})")
+    rows = search.list_syncs(bridge.engine, number)
+    named = {row.id: row.delivered_name or row.name for row in rows}
+    placed = {row.id: f"{named[row.id]}, {row.destination}" for row in rows}
+    if list(named.values()).count(named.get(number, "")) < 2:
+        return named.get(number, "")
+    return _tell_apart(placed.get(number, ""), list(placed.values()), f" (sync {number})")
 
 
 def _run(bridge: Bridge, number: int, project_id: int | None) -> str:

@@ -86,8 +86,8 @@ def require_same_matching(
     """
     if str(match_rule(others_connection, other, destination)) != str(match_rule(connection, sync, destination)):
         raise GroupTaken(
-            f"Sync {other.id} keeps this group through the connection {others_connection.name}, which matches users in "
-            f"another way than {connection.name}.",
+            f"A recurring sync keeps this group through the connection {others_connection.name}, which matches users "
+            f"in another way than {connection.name}.",
             advice="Give both connections the same match property and ID merge mode, or use another destination.",
         )
 
@@ -108,7 +108,7 @@ def placing_errors() -> Generator[None]:
         raise receiver_shared(exc) from None
     except SyncExists as exc:
         raise SettingsError(
-            f"Cohort: sync {exc.sync_id} keeps the group {shown(exc.group_name, most=100)} up to date already.",
+            f"Cohort: a recurring sync keeps the group {shown(exc.group_name, most=100)} up to date already.",
             advice="Edit or resume that one.",
             code="sync_exists",
         ) from None

@@ -154,7 +154,8 @@ with show_errors():
     found = channels.list_channels(bridge, person)
     recurring = [view for view in listing.list_syncs(bridge, person) if view.sync.kind == SyncKind.RECURRING]
     names = tell_apart(
-        {view.sync.id or 0: group_name(view.group) for view in recurring}, lambda sync_id: f" (sync {sync_id})"
+        {view.sync.id or 0: group_name(view.group) for view in recurring},
+        {view.sync.id or 0: f", to {view.destination}" for view in recurring}.__getitem__,
     )
     tags = sorted({tag for view in recurring for tag in view.sync.tags}, key=str.casefold)
     if not CHANNELS.requested:

@@ -199,16 +199,16 @@ def _explain_present(view: SyncView, kind: str) -> None:
     every = escape_markdown(timing_phrase(sync))
     if kind == RECURRING:
         text = (
-            f"Sync {sync.id} keeps this group already, {every}: a group has one recurring sync. Change that one, or "
-            "resume it if it is paused; its link is above."
+            f"A recurring sync keeps this group already, {every}: a group has one. Change that one, or resume it if it "
+            "is paused; its link is above."
         )
     elif sync.state == SyncState.PAUSED:
         paused = f"paused until {clock(sync.paused_until)}" if sync.paused_until else "paused"
-        text = f"Sync {sync.id}, which keeps this group, is {paused}. Start sync exports once, and leaves it paused."
+        text = f"The sync that keeps this group is {paused}. Start sync exports once, and leaves it paused."
     else:
         text = (
-            f"Sync {sync.id} keeps this group up to date, {every}. Start sync exports once more, now, and "
-            "changes nothing about that sync."
+            f"A recurring sync keeps this group up to date, {every}. Start sync exports once more, now, and changes "
+            "nothing about that sync."
         )
     st.caption(f":material/sync: {text}", width=_BESIDE_BUTTONS_PX)
 
@@ -256,7 +256,6 @@ def _error_places(cohort_id: int) -> dict[str, str]:
 def show_started(started: Run | Sync | None) -> None:
     """Tell that a run was queued, for a moment, or what the new sync does; a failure has been told."""
     if isinstance(started, Sync):
-        text = f"Sync {started.id} is active: its first run is due now."
-        page_frame.answer(PLACE, text, about=subject(started))
+        page_frame.answer(PLACE, "The sync is active: its first run is due now.", about=subject(started))
     elif started:
         page_frame.toast(f"Run {started.id} was queued.", ":material/schedule:")

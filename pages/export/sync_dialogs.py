@@ -225,7 +225,7 @@ def _ask_to_copy(bridge: Bridge, person: Actor, view: SyncView, others: list[str
         made = perform(
             PLACE,
             partial(_copy, bridge, person, view, to),
-            lambda sync: f"This is the copy, sync {sync.id}: its first run is due now.",
+            "This is the copy: its first run is due now.",
             failed_at=_IN_DIALOG,
         )
         if made:

@@ -39,7 +39,7 @@ from pages.parts.filters import Filters
 from pages.parts.formatting import age, clock, escape_markdown, moment, number, pluralize
 from pages.parts.pager import Pager
 from pages.parts.periods import PERIODS
-from pages.parts.selection import Selection
+from pages.parts.selection import Selection, tell_apart
 from pages.shell import gate, page_frame, resources
 
 ANY_TIME = next(iter(PERIODS))
@@ -76,7 +76,7 @@ def _more_filters(bridge: Bridge, person: Actor, filters: Filters) -> RunFilter:
     triggers = filters.many(st.multiselect, "Started", "trigger", run_status.TRIGGERS, placeholder="In any way")
     sync_id = filters.one(
         st.selectbox, "Sync", "sync",
-        {sync_id: f"{name} (sync {sync_id})" for sync_id, name in overview.sync_names(bridge, person).items()},
+        tell_apart(overview.sync_names(bridge, person), lambda sync_id: f" (sync {sync_id})"),
         placeholder="Any", unknown="There is no sync {}: the runs of all syncs are shown.",
     )  # fmt: skip
     actors = {actor: actor for actor in overview.list_run_actors(bridge, person)}

@@ -19,7 +19,7 @@ from pages.parts import links, run_status, user_absence, user_reasons
 from pages.parts.actions import show_errors
 from pages.parts.filters import cut_id
 from pages.parts.formatting import escape_markdown, group_name, pluralize
-from pages.parts.selection import opener
+from pages.parts.selection import opener, tell_apart
 from pages.shell import page_frame
 
 # The browser's part of Streamlit takes several shortcuts with commas between, and “/” as well: only its check in Python
@@ -132,10 +132,14 @@ def _open_first(bridge: Bridge, person: Actor, field: str) -> None:
 
 
 def _show_hits(findings: Findings) -> None:
+    hits = findings.hits
+    labels = tell_apart(
+        dict(enumerate(map(_label, hits))), lambda place: f" ({hits[place].kind.name.lower()} {hits[place].id})"
+    )
     with st.container(gap=None):
-        for hit in findings.hits:
+        for place, hit in enumerate(hits):
             page, name, icon = _PAGES[hit.kind]
-            _show_way(_label(hit), f"{name}_{hit.id}", icon, page, name, str(hit.id))
+            _show_way(labels[place], f"{name}_{hit.id}", icon, page, name, str(hit.id))
     if findings.is_more:
         st.caption(f"The best {MOST_HITS} are shown: enter more of the name.")
 
@@ -146,7 +150,7 @@ def _label(hit: Hit) -> str:
         case Kind.RUN:
             return f"**Run {hit.id}**, {run_status.word_of(hit.status)}: {name}, to {place}"
         case Kind.SYNC:
-            return f"**{name}**, sync {hit.id} to {place}"
+            return f"**{name}**, sync to {place}"
         case Kind.COHORT:
             return f"**{name}**, cohort {hit.id}"
         case Kind.GROUP:

@@ -113,7 +113,7 @@ def test_the_answer_to_a_copied_sync_is_shown_with_the_copy(practising: Bridge, 
 
     drawn(at.button(key="syncs_clone_yes").click().run())
 
-    assert f"This is the copy, sync {(sync.id or 0) + 1}: its first run is due now." in shown(at)
+    assert "This is the copy: its first run is due now." in shown(at)
     copy = listing.get_sync(practising, LOCAL, (sync.id or 0) + 1).sync
     alike = ("mixpanel_id", "match_property", "expects_prefix", "cohort_id", "every_minutes")
     assert [getattr(copy, name) for name in alike] == [getattr(sync, name) for name in alike]

@@ -51,7 +51,7 @@ def test_a_preview_of_a_recurring_sync_is_exported_with_the_settings_that_it_was
 
     view = next(view for view in listing.list_syncs(practising, LOCAL) if view.sync.kind == SyncKind.RECURRING)
     assert (view.sync.every_minutes, view.group.name) == (30, "Launch audience")
-    assert "Sync 2 is active" in shown(at)
+    assert "The sync is active: its first run is due now." in shown(at)
     service.once(practising)
     assert sandbox.group(POWER) == sandbox.answer(POWER).group
     assert sandbox.group_name(POWER) == "Launch audience"
@@ -363,7 +363,7 @@ def test_what_start_sync_would_do_beside_a_recurring_sync_is_said(practising: Br
     assert not at.button(key=START).disabled
 
     drawn(at.radio(key=f"cohorts_kind_{POWER}").set_value("Recurring (dynamic)").run())
-    assert f"Sync {sync.id} keeps this group already, every 15 minutes: a group has one recurring sync." in shown(at)
+    assert "A recurring sync keeps this group already, every 15 minutes: a group has one." in shown(at)
     assert at.button(key=START).disabled
 
     recurring.pause_sync(practising, LOCAL, sync.id or 0)

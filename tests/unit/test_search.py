@@ -139,7 +139,7 @@ def test_what_is_open_is_told_apart_from_another_of_its_name(bridge: Bridge):
     add_groups(bridge, ["Twins", "Twins"])
 
     assert [find_open_name(bridge, ANALYST, kind, number) for kind, number in (("sync", 2), ("cohort", 7001))] == [
-        "Twins (sync 2)",
+        "Twins, staging (sync 2)",
         "Twins (cohort 7001)",
     ]
     assert find_open_name(bridge, ANALYST, "group", 1) == "Twins, staging"
