@@ -28,7 +28,7 @@ from pages.shell import page_frame
 PLACE = "cohorts"
 # The parameter of the address that names the destination.
 TO = "to"
-_BESIDE_BUTTONS_PX = 560
+_BESIDE_BUTTONS_PX = 390
 
 
 def show(bridge: Bridge, person: Actor, now: CohortNow) -> Connection | None:

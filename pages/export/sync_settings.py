@@ -69,10 +69,10 @@ def shrink_fields(
             "Shrink limit, in percent",
             step=1,
             key=key,
-            help="The share of the group's members that one run may remove.",
+            help=f"The share of the group's members that one run may remove. {why or _reason(suggestion)}",
             width=_LIMIT_PX,
         )
-        st.caption(why or _suggestion_text(suggestion), width=_LIMIT_PX)
+        st.caption(why or f"Suggested: {suggestion.percent}%", width="content")
     _show_wrong_limit(key)
 
 
@@ -87,16 +87,17 @@ def _show_wrong_limit(key: str) -> None:
         page_frame.show_answer(key)
 
 
-def _suggestion_text(suggestion: ShrinkSuggestion) -> str:
+def _reason(suggestion: ShrinkSuggestion) -> str:
+    """Format why this limit is suggested; the limit itself stands beside the field."""
     drop = suggestion.largest_drop
     if drop is None:
-        return f"Suggested: {suggestion.percent}%. The group has no past yet to go by."
+        return "The group has no past yet to go by."
     if not drop:
-        return f"Suggested: {suggestion.percent}%. No run has removed members from this group so far."
+        return "No run has removed members from this group so far."
     largest = f"The most that a run has removed so far is {fine_percent(drop)} of the members"
     if suggestion.percent == MOST_SUGGESTED:
-        return f"Suggested: {suggestion.percent}%, the highest that is. {largest}."
-    return f"Suggested: {suggestion.percent}%. {largest}; this is twice that, and at least {LEAST_SUGGESTED}%."
+        return f"{largest}; {suggestion.percent}% is the highest that is suggested."
+    return f"{largest}; twice that is suggested, and at least {LEAST_SUGGESTED}%."
 
 
 def read_schedule(prefix: str, row_id: int) -> tuple[Timing, int | None]:

@@ -27,7 +27,8 @@ _DAY_NAMES = {number: day[:3] for number, day in enumerate(DAYS)}
 _USUAL_TIMES, _USUAL_CRON = ["08:00"], "0 8 * * 1-5"
 _OFFERED = [f"{hour:02}:{minute:02}" for hour in range(24) for minute in (0, 30)]
 _SHOWN_TIMES = 3
-_FIELD_PX = 190
+# Beside each other in half a form, in a window of 800 pixels too, and in all of it on a phone.
+_TIMES_PX, _ZONE_PX = 142, 158
 # The fields that errors about set times name.
 _FIELDS = {"Days": "days", "Times": "times", schedules.FIELD: "times", cron.FIELD: "cron", zones.FIELD: "zone"}
 
@@ -69,10 +70,10 @@ def show_times(prefix: str, row_id: int, timing: Timing, *, days_in: DeltaGenera
     start, choice = _start(timing), st.session_state[_key(prefix, "every", row_id)]
     if choice not in (AT_SET_TIMES, CRON):
         return ""
-    spots = dict[str, DeltaGenerator]()
-    # Below each other where half of them would not hold a time of day.
-    with st.container(horizontal=True):
-        left, right = st.container(width=_FIELD_PX), st.container(width=_FIELD_PX)
+    with st.container(horizontal=True, gap="xsmall"):
+        left, right = st.container(width=_TIMES_PX), st.container(width=_ZONE_PX)
+    # In the room of both: a sentence would be a narrow column below one of them.
+    spots = {name: st.empty() for name in ("times" if choice == AT_SET_TIMES else "cron", "zone")}
     if choice == AT_SET_TIMES:
         offer(_key(prefix, "times", row_id), list(start.times))
         left.multiselect(
@@ -83,7 +84,6 @@ def show_times(prefix: str, row_id: int, timing: Timing, *, days_in: DeltaGenera
             placeholder="Choose, or type 07:45",
             key=_key(prefix, "times", row_id),
         )
-        spots["times"] = left.empty()
     else:
         offer(_key(prefix, "cron", row_id), start.expressions)
         left.text_input(
@@ -91,10 +91,8 @@ def show_times(prefix: str, row_id: int, timing: Timing, *, days_in: DeltaGenera
             key=_key(prefix, "cron", row_id),
             help="Five fields: minute, hour, day of the month, month, day of the week. Several with “;” between.",
         )
-        spots["cron"] = left.empty()
     offer(_key(prefix, "zone", row_id), start.zone)
     right.selectbox("Time zone", list(list_zones()), key=_key(prefix, "zone", row_id))
-    spots["zone"] = right.empty()
     # Below the lists, so that none of these lies over the button of the form.
     if choice == AT_SET_TIMES:
         offer(_key(prefix, "days", row_id), start.days)

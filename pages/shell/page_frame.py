@@ -110,7 +110,7 @@ def _show_practice(connections: list[Connection], *, with_link: bool) -> None:
             names = escape_markdown(", ".join(real))
             st.caption(f"The people are made up, but {names} is a real destination.", width="content")
         else:
-            st.caption("This machine simulates Mixpanel and Apptimize; the people are made up.", width="content")
+            st.caption("Mixpanel, Apptimize and all people are simulated.", width="content")
         if with_link:
             st.page_link(links.PRACTICE, label=PRACTICE_TITLE, icon=":material/arrow_forward:", icon_position="right")
 

@@ -315,8 +315,10 @@ def test_the_form_of_a_recurring_sync_is_in_sight_and_no_list_lies_over_its_butt
     press(interval)
     press(page.get_by_role("option", name="At set times"))
     expect(page.get_by_text("The first run starts at once. Next:")).to_be_visible()
-    wait_for_rest(page)
-    expect(start).to_be_in_viewport(ratio=1)
+    for width in (NARROW, WIDE):
+        page.set_viewport_size({"width": width, "height": 900})
+        wait_for_rest(page)
+        expect(start).to_be_in_viewport(ratio=1)
     for width, name in ((WIDE, "Interval"), (WIDE, "Times"), (PHONE, "Times"), (PHONE, "Time zone")):
         page.set_viewport_size({"width": width, "height": 900})
         wait_for_rest(page)
