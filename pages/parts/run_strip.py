@@ -26,7 +26,8 @@ def column() -> Any:
     """Return the configuration of a list's column that holds such strips."""
     told = (
         f"The latest {IN_A_ROW} runs, one cell each, the newest at the right: green succeeded, red failed, orange was "
-        "held or interrupted, gray was cancelled, applied or discarded, blue is not done. Beside it in words."
+        "held or interrupted, gray was cancelled, applied, discarded or superseded, or is queued, blue is not done. "
+        "Beside it in words."
     )
     return st.column_config.ImageColumn(width=IN_A_ROW * _CELL + PADDING_PX, help=told)
 

@@ -52,6 +52,7 @@ def legend(intro: str) -> None:
         st.badge("Late: done after the next was due", color="orange")
         st.badge("Missed", color="red")
         st.badge("Paused", color="gray")
+        st.badge("Not done yet", color="blue")
 
 
 def line(told: SlotLine, width: int) -> str:
