@@ -18,7 +18,7 @@ Row = TypeVar("Row")
 Key = TypeVar("Key", int, str)
 
 _LEAVE_FOR = "selection_leave_for"
-_LONGEST_SHOWN = 60
+_LONGEST_SHOWN = 100
 
 
 @dataclass(frozen=True)

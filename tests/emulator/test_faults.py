@@ -18,6 +18,7 @@ from core.bridge import Bridge
 from core.clock import SYSTEM_CLOCK
 from core.connections import destinations, mixpanel_connection
 from core.leases import lease
+from core.moments import moment_text
 from core.sandbox import faults
 from core.syncs import groups, one_time, runs
 from core.worker import inline_run, service
@@ -331,7 +332,7 @@ def test_without_a_query_slot_it_says_when_the_next_one_opens(scene: Scene):
 
     check_failure(run, "no_query_slot")
     opens = SYSTEM_CLOCK.now() + timedelta(hours=1)
-    said = {f"{opens - timedelta(seconds=back):%H:%M:%S} UTC" for back in range(60)}
+    said = {moment_text(opens - timedelta(seconds=back), with_seconds=True) for back in range(60)}
     assert any(time in (run.error_message or "") for time in said)
     assert "--wait" in (run.error_advice or "")
     assert len(scene.sandbox.asked("engage")) == 3  # those of the first export: a spent hour is not asked again

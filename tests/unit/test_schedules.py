@@ -312,10 +312,10 @@ def test_the_end_of_a_pause_is_read(text: str, end: str):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("2026-11-26 17:59", "Until: 2026-11-26 16:59 UTC has passed."),
-        ("2026-11-26 18:00", "Until: 2026-11-26 17:00 UTC has passed."),
-        ("today 08:00", "Until: 2026-11-26 07:00 UTC has passed."),
-        ("2062-11-30 08:00 UTC", "Until: 2062-11-30 08:00 UTC is more than a year away."),
+        ("2026-11-26 17:59", "Until: 2026-11-26\u00a016:59\u00a0UTC has passed."),
+        ("2026-11-26 18:00", "Until: 2026-11-26\u00a017:00\u00a0UTC has passed."),
+        ("today 08:00", "Until: 2026-11-26\u00a007:00\u00a0UTC has passed."),
+        ("2062-11-30 08:00 UTC", "Until: 2062-11-30\u00a008:00\u00a0UTC is more than a year away."),
         ("2026-11-31 08:00", "Until: “2026-11-31” is not a day of the calendar."),
         ("2026-11-30 25:00", "Until: “2026-11-30 25:00” has no time of day."),
         ("2026-11-30 08:00 Berlin", "Time zone: “Berlin” is not known."),
