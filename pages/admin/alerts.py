@@ -12,6 +12,7 @@ from core.access.roles import Actor, Role
 from core.alerts import channels
 from core.alerts.channels import AlertChannel
 from core.bridge import Bridge
+from core.reports import overview
 from core.syncs import listing
 from data.models import SyncKind
 from pages.parts import answers, tables
@@ -64,9 +65,18 @@ def table_row(channel: AlertChannel) -> dict[str, object]:
     }
 
 
+def _name_removed(bridge: Bridge, person: Actor, channel: AlertChannel, names: Mapping[int, str]) -> dict[int, str]:
+    """Name the syncs that a channel wants to be told of and that were removed."""
+    if not set(channel.sync_ids) - names.keys():
+        return {}
+    known = overview.sync_names(bridge, person)
+    return {each: f"{known[each]} (removed)" for each in channel.sync_ids if each in known}
+
+
 def show_one(bridge: Bridge, person: Actor, channel: AlertChannel, names: Mapping[int, str], tags: list[str]) -> None:
     """Show one channel, and the buttons that test and change it."""
     CHANNELS.back_button()
+    names = {**_name_removed(bridge, person, channel, names), **names}
     st.header(escape_markdown(channel.name), anchor=False)
     state = state_text(channel)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):

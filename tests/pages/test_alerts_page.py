@@ -11,6 +11,7 @@ from core.access.roles import LOCAL, Role
 from core.alerts import channels
 from core.alerts.channels import AlertChannel, ChannelForm
 from core.bridge import Bridge
+from core.syncs import recurring
 from core.vendors.notifiers import WEBHOOK
 from data import alert_states, outbox
 from data.alert_states import Finding
@@ -19,6 +20,7 @@ from data.outbox import Outcome
 from data.outbox_models import Condition, MessageStatus
 from tests.pages.dashboard import ALERTS, drawn, open_page, page_buttons, shown, sign_in_as
 from tests.stage.processes import ROOT
+from tests.stage.sandbox import TRIAL
 from tests.stage.webhooks import Webhook, webhook
 
 
@@ -138,6 +140,18 @@ def test_a_channel_that_somebody_else_has_changed_is_not_saved_over_unseen(bridg
 
     assert "Somebody else has changed this channel meanwhile. Nothing was saved." in shown(at)
     assert [each.name for each in channels.list_channels(bridge, LOCAL)] == ["Theirs"]
+
+
+def test_a_sync_that_was_removed_is_still_called_by_its_name(practising: Bridge):
+    sync_id = recurring.add_sync(practising, LOCAL, TRIAL, group="Launch").id or 0
+    channel_id = put(practising, all_syncs=False, sync_ids=[sync_id])
+    recurring.remove_sync(practising, LOCAL, sync_id)
+
+    at = open_page(ALERTS, channel=channel_id)
+
+    assert "Syncs: Launch, to default (removed)" in shown(at)
+    at = drawn(at.button(key="alerts_edit").click().run())
+    assert "Launch, to default (removed)" in str(at.multiselect[0].proto)
 
 
 def test_a_channel_is_disabled_and_removed(bridge: Bridge):

@@ -35,5 +35,5 @@ def _which_syncs(channel: AlertChannel) -> str:
 
 
 def sync_names(channel: AlertChannel, names: Mapping[int, str]) -> str:
-    """Format the syncs that a channel wants to be told of, by name; one that was removed by its id."""
+    """Format the syncs that a channel wants to be told of, by name; one that is not known any more by its id."""
     return ", ".join(names.get(sync_id, f"sync {sync_id} (removed)") for sync_id in channel.sync_ids)
