@@ -23,7 +23,7 @@ def show(bridge: Bridge, person: Actor, filters: Filters, *, page: str, path: st
     What a press comes to is answered at `place_of` the page.
     """
     show_kept = partial(_show_kept, bridge, person, filters, page, path)
-    folded.popover("Saved filters", show_kept, icon=":material/bookmarks:", key=f"{page}_saved_popover")
+    folded.popover("Saved filters", show_kept, icon=":material/bookmarks:", key=_box_key(page))
 
 
 def _show_kept(bridge: Bridge, person: Actor, filters: Filters, page: str, path: str) -> None:
@@ -77,7 +77,12 @@ def _save(bridge: Bridge, person: Actor, page: str, query: str, place: str) -> N
     name = st.session_state.get(_name_key(page), "")
     save = partial(saved_filters.save_filter, bridge, person, page, name, query)
     fields = {"Name": _name_key(page), "Filters": _name_key(page)}
-    perform(place, save, lambda kept: f"The filter {escape_markdown(kept.name)} is saved.", fields=fields)
+    if perform(place, save, lambda kept: f"The filter {escape_markdown(kept.name)} is saved.", fields=fields):
+        folded.close(_box_key(page))  # it lies over the answer
+
+
+def _box_key(page: str) -> str:
+    return f"{page}_saved_popover"
 
 
 def _name_key(page: str) -> str:
