@@ -52,19 +52,24 @@ def show(
     """
     selection.redraw_if_opened(key)
     pager = Pager(f"{key}_page", _PAGE_ROWS)
-    entered = st.text_input(
-        f"Search {label.lower()}",
-        key=f"{key}_search",
-        type="search",
-        live="400ms",
-        placeholder=id_words(matched_by).search,
-        on_change=pager.to_first_page,
-    )
+    with st.container(horizontal=True, vertical_alignment="center"):
+        entered = st.text_input(
+            f"Search {label.lower()}",
+            key=f"{key}_search",
+            type="search",
+            live="400ms",
+            placeholder=id_words(matched_by).search,
+            label_visibility="collapsed",
+            on_change=pager.to_first_page,
+        )
+        counted = st.container(width="content")
     search = clean_search(entered).strip()
     with show_errors():
         page = pager.find(lambda offset: find(search=search, offset=offset, limit=pager.rows))
         if page.total:
             known = since([member.apptimize_id for member in page.rows]) if since else None
+            of = f"more than {number(page.total)} members" if page.is_more else pluralize(page.total, "member")
+            counted.caption(pager.range_text(len(page.rows), of, total=page.total), width="content")
             _show_page(page, pager, id_words(matched_by), known, key=key, label=label, open_member=open_member)
         elif search:
             _show_none(search, pager, key=key, explain=explain)
@@ -100,8 +105,6 @@ def _show_page(
     label: str,
     open_member: Callable[[Any], None] | None,
 ) -> None:
-    of = f"more than {number(page.total)} members" if page.is_more else pluralize(page.total, "member")
-    st.caption(pager.range_text(len(page.rows), of, total=page.total))
     own = {} if words.code == "distinct" else {words.title: _ID_PX}
     last = _ID_PX if open_member is None or since else _LAST_PX
     rows: list[dict[str, Any]] = [

@@ -109,7 +109,7 @@ def _table(rows: list[PlannedRow], *, warned: bool) -> None:
         [_table_row(row, warned=warned) for row in rows],
         key="associate_rows",
         hide_index=True,
-        height=tables.height(len(rows), most=12),
+        height=tables.height(len(rows), most=8),
         alt="Rows of the file",
         column_config={
             "Row": st.column_config.NumberColumn(format="localized", width=60),
