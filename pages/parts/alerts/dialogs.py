@@ -102,9 +102,7 @@ def _fields(channel: AlertChannel | None, names: Mapping[int, str], tags: list[s
     if st.session_state[f"{prefix}_which"] == SOME:
         kept = [sync_id for sync_id in st.session_state[f"{prefix}_syncs"] if sync_id not in names]
         labels = {**names, **{sync_id: f"Sync {sync_id} (removed)" for sync_id in kept}}
-        st.multiselect(
-            "Syncs", list(labels), key=f"{prefix}_syncs", format_func=lambda each: labels[each], select_all=False
-        )
+        st.multiselect("Syncs", list(labels), key=f"{prefix}_syncs", format_func=labels.__getitem__, select_all=False)
         page_frame.show_answer(f"{prefix}_syncs", *(f"{prefix}_{name}" for name in ("which", "syncs", "tags")))
         st.multiselect(
             "Or every sync with one of these tags",
