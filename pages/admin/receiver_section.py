@@ -75,7 +75,7 @@ def _name_field(bridge: Bridge, person: Actor) -> None:
         st.session_state[_NAME] = entering.suggest_name(bridge, person, DESTINATION_SIDE, "receiver")
     with st.columns(2)[0]:
         st.text_input("Name", key=_NAME, help="One that no other connection has.")
-        receiver_fields.show_error(_PREFIX, "Name")
+        receiver_fields.show_error(_PREFIX, "Name", _NAME)
 
 
 def _buttons(bridge: Bridge, person: Actor, kind: SignInKind) -> None:

@@ -13,7 +13,7 @@ from pages.shell import page_frame
 def secret_field(label: str, *, key: str, error_at: str = "", **look: Any) -> None:
     """Show a field for a secret, and below it the error that is kept for `error_at`, by itself that is its key."""
     st.text_input(label, type="password", key=key, **look)
-    page_frame.show_answer(error_at or key)
+    page_frame.show_answer(error_at or key, key)
     if page_frame.was_taken(key) and not st.session_state[key]:
         st.caption("Nothing was saved, and secrets are not kept: enter it again.")
 

@@ -164,6 +164,8 @@ def test_a_property_that_cannot_be_one_is_refused_at_its_field(
     enter(at, **credentials(sandbox.receiver("replaces")), property=name)
 
     assert_error_at_field(at, "Member property", f"Member property: {sentence}" if "$" not in name else sentence)
+    drawn(at.text_input(key="receiver_property").set_value("account").run())
+    assert not at.error
 
 
 def assert_error_at_field(at: AppTest, label: str, sentence: str) -> None:

@@ -36,9 +36,9 @@ def error_places(prefix: str) -> dict[str, str]:
     return {label: _place(prefix, label) for label in FIELDS}
 
 
-def show_error(prefix: str, label: str) -> None:
-    """Show what is wrong with a field, right below it."""
-    page_frame.show_answer(_place(prefix, label))
+def show_error(prefix: str, label: str, key: str) -> None:
+    """Show what is wrong with the field of this key, right below it, until it holds something else."""
+    page_frame.show_answer(_place(prefix, label), key)
 
 
 def has_error(prefix: str) -> bool:
@@ -74,7 +74,7 @@ def sign_in_fields(prefix: str, current: Connection | None, *, with_address: boo
                 placeholder="https://…",
                 help=_ADDRESS_HELP,
             )
-            show_error(prefix, "Endpoint")
+            show_error(prefix, "Endpoint", f"{prefix}_url")
     if kind == SignInKind.HEADER:
         _name_field(st.columns(2)[0], prefix, kind, current)
     return kind
@@ -84,7 +84,7 @@ def _name_field(column: DeltaGenerator, prefix: str, kind: SignInKind, current: 
     label, is_same_kind = SIGN_IN_NAMES[kind], current is not None and current.sign_in == kind
     with column:
         st.text_input(label, value=current.sign_in_name if current and is_same_kind else "", key=f"{prefix}_name")
-        show_error(prefix, label)
+        show_error(prefix, label, f"{prefix}_name")
 
 
 def secret_fields(prefix: str, kind: SignInKind, current: Connection | None) -> None:
@@ -128,7 +128,7 @@ def member_fields(prefix: str, current: Connection | None) -> None:
                 key=f"{prefix}_property",
                 help="As Mixpanel spells it; capital letters count.",
             )
-            show_error(prefix, "Member property")
+            show_error(prefix, "Member property", f"{prefix}_property")
     with right if member_id == MemberId.PROPERTY else left:
         _key_field(prefix, current)
     adds = st.radio(
@@ -155,7 +155,7 @@ def _key_field(prefix: str, current: Connection | None) -> None:
         entered[key] = usual
     entered[usual_before] = usual
     st.text_input("Member key", key=key, help=_KEY_HELP)
-    show_error(prefix, "Member key")
+    show_error(prefix, "Member key", key)
 
 
 def show_example(prefix: str) -> None:
