@@ -121,7 +121,7 @@ def test_matching_of_a_cohort_by_distinct_id_says_so_and_advises_nothing_for_app
     assert EVERY_PROFILE in text
     assert flow_figures(at)["Distinct ids"] == len(stage.sandbox.raw(IMPORTED))
     assert "Apptimize" not in text.split("From cohort to group")[-1].split("No sign-in")[0].replace(
-        "Apptimize; the", ""
+        "Mixpanel, Apptimize and all people", ""
     )
 
 
