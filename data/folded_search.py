@@ -9,9 +9,8 @@ from __future__ import annotations
 import json
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, func, or_
+from sqlalchemy import JSON, ColumnElement, func, or_
 from sqlalchemy import cast as sql_cast
-from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Session, select
 
 # Of columns that are only known when it is called pyright knows no type.
@@ -30,5 +29,5 @@ def contains(session: Session, text: str, *columns: Any) -> ColumnElement[bool]:
 def _listed(session: Session, values: list[str]) -> Any:
     """Build a list of any length of one parameter: a database takes only so many of them."""
     if session.get_bind().dialect.name == "postgresql":
-        return _select(func.jsonb_array_elements_text(sql_cast(values, JSONB)))
+        return _select(func.json_array_elements_text(sql_cast(values, JSON)))
     return _select(func.json_each(json.dumps(values)).table_valued("value").c.value)
