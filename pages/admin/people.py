@@ -56,6 +56,7 @@ def change_role(bridge: Bridge, person: Actor, drawn: PersonView) -> None:
         "person",
         partial(people.change_role, bridge, person, drawn.person.id or 0, chosen, seen=drawn.role),
         lambda changed: f"{escape_markdown(changed.email)} is {changed.role} from the next click on.",
+        failed_at=role_key(drawn),
     )
     if changed is None:
         st.session_state.pop(role_key(drawn))  # what is stored is shown again
@@ -182,6 +183,7 @@ def show_one(bridge: Bridge, person: Actor, view: PersonView) -> None:
             on_change=change_role,
             args=(bridge, person, view),
         )
+        page_frame.show_answer(role_key(view))
     _show_buttons(bridge, person, view)
     if page_frame.dialog_state(DISABLING) is not None:
         ask_to_disable(bridge, person, view)
