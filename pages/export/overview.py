@@ -46,7 +46,7 @@ from pages.parts.formatting import (
 from pages.parts.whom_to_ask import admins_text
 from pages.shell import gate, page_frame, resources
 
-SHOWN = 8
+SHOWN = 5
 # So many runs and syncs that need attention are shown one by one, what waits for a decision first, so that the rest of
 # the page stays in sight; so many of each kind are behind a fold, and the pages they lead to have all.
 FIRST_ITEMS, MOST_ITEMS = 3, 8

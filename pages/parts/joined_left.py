@@ -28,7 +28,7 @@ _IN_ADDRESS = {"added": "joined", "removed": "left"}
 _DISTINCT_ID = "Mixpanel distinct id"
 _TIME_PX, _RUN_PX, _ID_PX = 150, 60, 272
 # With what stands above and below them they fit into two windows.
-_SHOWN_ROWS = 20
+_SHOWN_ROWS = 15
 # The last column takes what is left; a rollback needs more words.
 _CHANGE_PX, _ROLLBACK_PX, _REST_PX = 70, 125, 180
 
