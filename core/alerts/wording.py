@@ -145,7 +145,7 @@ def _last_success(facts: Facts) -> str:
     at = facts.get("last_success")
     if not at:
         return "It has not been written so far."
-    return f"It last equaled its cohort at {moment_text(datetime.fromisoformat(at))}."
+    return f"It was last up to date at {moment_text(datetime.fromisoformat(at))}."
 
 
 def _text(facts: Facts, name: str, most: int = _MOST_NAME) -> str:
