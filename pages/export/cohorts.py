@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import nullcontext
 
 import streamlit as st
@@ -30,6 +31,7 @@ from pages.parts.formatting import (
     paused_text,
     percent_number,
     pluralize,
+    timing_phrase,
     timing_text,
 )
 from pages.parts.selection import Selection, read_ids, tell_apart
@@ -194,14 +196,21 @@ def match_rate(run: Run | None) -> float | None:
 
 
 def syncs_text(views: list[SyncView]) -> str:
-    """Format in a few words how a cohort is kept up to date."""
+    """Format in a few words how a cohort is kept up to date; what needs a person comes first."""
     if not views:
         return ""
+    troubles = [run_status.state_word(view.trouble) for view in views if view.trouble]
     if len(views) > 1:
         paused = sum(view.sync.state == SyncState.PAUSED for view in views)
-        return pluralize(len(views), "sync") + (f", {number(paused)} paused" if paused else "")
+        counts = [*Counter(troubles).items(), *([("paused", paused)] if paused else [])]
+        return ", ".join(
+            [pluralize(len(views), "sync"), *(f"{number(count)} {word.lower()}" for word, count in counts)]
+        )
     sync = views[0].sync
-    return paused_text(sync) if sync.state == SyncState.PAUSED else timing_text(sync)
+    is_paused = sync.state == SyncState.PAUSED
+    if troubles:
+        return f"{troubles[0]}, {'paused' if is_paused else timing_phrase(sync)}"
+    return paused_text(sync) if is_paused else timing_text(sync)
 
 
 def table(

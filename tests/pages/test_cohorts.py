@@ -278,6 +278,16 @@ def test_only_the_newest_preview_keeps_who_would_come(practising: Bridge):
     assert kept == {newest.difference, newest.excluded}
 
 
+def test_the_list_says_first_of_a_sync_that_it_needs_a_person(practising: Bridge, sandbox: Sandbox):
+    recurring.add_sync(practising, LOCAL, POWER, every_minutes=30)
+    sandbox.fault("total_wrong", by=3)
+    service.once(practising)
+
+    table = open_page(COHORTS).dataframe[0].value
+
+    assert list(table[table["Id"] == str(POWER)]["Sync or note"]) == ["Held, every 30 minutes"]
+
+
 def test_the_list_tells_match_rate_and_sync_of_each_cohort(practising: Bridge):
     run = export(practising, POWER)
     recurring.add_sync(practising, LOCAL, POWER, every_minutes=30)
