@@ -134,10 +134,10 @@ _OVER = {
 
 
 def _duration(opened_at: str | None, at: datetime) -> str:
-    """Format how long something lasted; "" for what was over at once."""
-    minutes = int((at - datetime.fromisoformat(opened_at)).total_seconds() // 60) if opened_at else 0
-    hours, days = minutes // 60, minutes // 1440
-    number, unit = (days, "day") if days > 1 else (hours, "hour") if hours > 1 else (minutes, "minute")
+    """Format how long something lasted, to the nearest unit; "" for what was over at once."""
+    lasted_s = (at - datetime.fromisoformat(opened_at)).total_seconds() if opened_at else 0
+    unit, unit_s = ("minute", 60) if lasted_s < 7_200 else ("hour", 3_600) if lasted_s < 172_800 else ("day", 86_400)
+    number = int(lasted_s / unit_s + 0.5)
     return f"{number:,} {unit}{'s' if number != 1 else ''}" if number > 0 else ""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -37,7 +37,7 @@ from data.connections import AccountCheck
 from data.engine import read_session, write_session
 from data.failure import Failure
 from data.models import Connection, Group, LeaseKind, Run, RunStatus, Sync, SyncKind, SyncState
-from data.outbox_models import Condition
+from data.outbox_models import RECOVERED, AlertMessage, Condition
 from data.run_outcome import Pause, RunOutcome
 from data.run_queue import Recovery, RunRequest, new_run
 from data.syncs import Placed, SyncPlace, SyncSettings
@@ -46,6 +46,7 @@ from tests.stage.clock import FakeClock
 
 FAILING, HELD, PAUSED, LATE = Condition.FAILING, Condition.HELD, Condition.PAUSED, Condition.LATE
 HOUR_S, MINUTE_S = 3600.0, 60.0
+NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 DOWN = Failure("mixpanel_unreachable", "Mixpanel does not answer.", "Wait, then look again.")
 
 
@@ -262,6 +263,28 @@ def test_a_pause_that_is_given_another_end_is_shown_with_it_and_told_once(bridge
     expected = [f"until {moment_text(now + timedelta(days=days))}" for days in (1, 2)]
     assert [expected[0] in shown[0], expected[1] in shown[1], "until" in shown[2]] == [True, True, False]
     assert told(bridge) == [(PAUSED, "warning")]
+
+
+@pytest.mark.parametrize(
+    ("lasted", "said"),
+    [
+        (timedelta(seconds=29), None),
+        (timedelta(seconds=90), "2 minutes"),
+        (timedelta(hours=1, minutes=59), "119 minutes"),
+        (timedelta(hours=2, minutes=40), "3 hours"),
+        (timedelta(days=2, hours=21), "3 days"),
+    ],
+)
+def test_how_long_something_lasted_is_told_to_the_nearest_unit(lasted: timedelta, said: str | None):
+    facts = {"minutes": 5, "opened_at": NOW.isoformat()}
+    over = AlertMessage(
+        key="k", state_id=1, channel_id=1, subject="s", event=Condition.WORKER_GONE, severity=RECOVERED, facts=facts,
+        written_at=NOW + lasted, next_try_at=NOW,
+    )  # fmt: skip
+
+    (line, _) = notice_of(over, dashboard_url=None).lines
+
+    assert (f"It was not well for {said}." in line, "not well" in line) == (said is not None, said is not None)
 
 
 def test_every_way_to_pause_a_sync_tells_of_it(bridge: Bridge, sync: Sync):
