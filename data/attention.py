@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlmodel import col, select, union_all
+from sqlmodel import col, func, select, union_all
 
 from data.engine import Engine, read_session
 from data.models import FAILED, Group, Run, RunStatus, Sync, SyncKind, SyncState
@@ -37,10 +37,10 @@ def list_in_trouble(engine: Engine, group_ids: Sequence[int]) -> dict[int, Run]:
 
     What is held comes first: it waits for a decision whatever was queued, or has failed, since.
     """
-    own = (col(Run.group_id).in_(group_ids), col(Run.dry_run).is_(False))
-    is_newest = col(Run.id).in_(select_newest_of_groups(col(Group.id).in_(group_ids)))
-    held = select(Run).where(*own, Run.status == RunStatus.HELD)
-    failed = select(Run).where(*own, col(Run.status).in_(FAILED), is_newest)
+    newest = select_newest_of_groups(col(Group.id).in_(group_ids))
+    is_held = (col(Run.group_id).in_(group_ids), col(Run.dry_run).is_(False), Run.status == RunStatus.HELD)
+    held = select(func.max(Run.id)).where(*is_held).group_by(col(Run.group_id))
+    failed = select(Run).where(col(Run.id).in_(newest), col(Run.status).in_(FAILED))
     with read_session(engine) as session:
-        runs = [*session.exec(failed).all(), *session.exec(held.order_by(col(Run.id))).all()]
+        runs = [*session.exec(failed).all(), *session.exec(select(Run).where(col(Run.id).in_(held))).all()]
     return {run.group_id: run for run in runs}
