@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from functools import partial
 from typing import Any
@@ -44,15 +44,14 @@ def show(bridge: Bridge, person: Actor, asked: RunFilter, *, key: str, pager: Pa
         {
             "day": day.begins.date().isoformat(),
             "shown": day.begins.strftime("%-d %b"),
-            "state": BADGES[status].word,
-            "color": names[BADGES[status].color],
+            "states": _counts_in_words(runs),
+            "color": names[color],
             "order": place,
-            "runs": day.runs[status],
+            "runs": sum(runs.values()),
             "is_asked": _is_asked(day, asked),
         }
         for day in days
-        for place, status in enumerate(_ORDER)
-        if day.runs.get(status)
+        for place, color, runs in _by_color(day)
     ]
     st.vega_lite_chart(
         spec=_draw(rows, [day.begins.date().isoformat() for day in days], names),
@@ -81,14 +80,27 @@ def _begin(day: date) -> datetime:
     return datetime.combine(day, time.min, zone())
 
 
+def _by_color(day: DayOfRuns) -> Iterator[tuple[int, Color, dict[str, int]]]:
+    """Yield the colors that a day has, each with its place from the bottom up and how many runs are in its states."""
+    for place, color in enumerate(_COLORS):
+        of_color = (status for status in _ORDER if BADGES[status].color == color)
+        if runs := {status: count for status in of_color if (count := day.runs.get(status))}:
+            yield place, color, runs
+
+
 def _is_asked(day: DayOfRuns, asked: RunFilter) -> bool:
     return not (asked.since and day.ends <= asked.since) and not (asked.until and day.begins >= asked.until)
 
 
 def _in_words(days: Sequence[DayOfRuns]) -> str:
     totals = {status: sum(day.runs.get(status, 0) for day in days) for status in _ORDER}
-    counts = ", ".join(f"{number(count)} {word_of(status)}" for status, count in totals.items() if count)
+    counts = _counts_in_words({status: count for status, count in totals.items() if count})
     return f"in the {pluralize(len(days), 'day')} up to {days[-1].begins.strftime('%-d %b')}, {counts}."
+
+
+def _counts_in_words(runs: Mapping[str, int]) -> str:
+    """Format how many runs are in which state: 3 held, 1 applied."""
+    return ", ".join(f"{number(count)} {word_of(status)}" for status, count in runs.items())
 
 
 def _name_colors(days: Sequence[DayOfRuns]) -> dict[Color, str]:
@@ -117,8 +129,7 @@ def _draw(rows: list[dict[str, Any]], days: list[str], names: dict[Color, str]) 
         "opacity": {"condition": {"test": "datum.is_asked", "value": 1.0}, "value": 0.35},
         "tooltip": [
             vega.name("shown", title="Day"),
-            vega.name("state", title="State"),
-            vega.count("runs", title="Runs", format=","),
+            vega.name("states", title="Runs"),
         ],
     }
     return vega.chart(vega.layer(rows, {"type": "bar", "cursor": "pointer"}, encoding), pick=_PICK)

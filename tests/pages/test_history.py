@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from datetime import timedelta
 
 import pytest
@@ -56,6 +57,12 @@ def test_runs_are_listed_newest_first_and_filtered(exported: Bridge, sandbox: Sa
     assert ids(at) == ["3", "1"]
     drawn(at.multiselect(key="history_status").set_value([]).run())
     assert days_in_words(at).endswith(", 1 succeeded, 1 failed, 1 queued, 1 preview.")
+    (bars,) = json.loads(at.get("vega_lite_chart")[0].proto.spec)["layer"]
+    assert {bar["states"]: bar["runs"] for bar in bars["data"]["values"]} == {
+        "1 succeeded": 1,
+        "1 failed": 1,
+        "1 queued, 1 preview": 2,
+    }
     drawn(at.multiselect(key="history_status").set_value(["failed", "succeeded", "preview"]).run())
     assert ids(at) == ["3", "2", "1"]
     drawn(at.toggle(key="history_dry").set_value(False).run())
