@@ -147,6 +147,7 @@ def _runs(engine: Engine, chance: random.Random) -> int:
         status = chance.choices(["succeeded", "failed", "held", "cancelled"], [95, 3, 1, 1])[0]
         newest = number if group == BIG and status == "succeeded" else newest
         rows.append(_run(number, group, status, began + number * step, chance))
+    _supersede_held(rows)
     with engine.execution_options(writer=True).begin() as connection:
         for start in range(0, RUNS, 5000):
             connection.execute(insert(Run), rows[start : start + 5000])
@@ -156,6 +157,16 @@ def _runs(engine: Engine, chance: random.Random) -> int:
         steps = [{"name": "reading", "at": began.isoformat()}]
         session.add(RunLogRow(run_id=newest, log={"steps": steps, "calls": calls, "totals": totals}))
     return newest
+
+
+def _supersede_held(rows: list[dict[str, Any]]) -> None:
+    """Let no more than the last run of a group be held: a newer one takes the place of what was."""
+    ended = set[int]()
+    for row in reversed(rows):
+        if row["status"] == RunStatus.HELD and row["group_id"] in ended:
+            row["status"] = RunStatus.SUPERSEDED
+        elif row["status"] in (RunStatus.SUCCEEDED, RunStatus.HELD):
+            ended.add(row["group_id"])
 
 
 def _run(number: int, group: int, status: str, at: Any, chance: random.Random) -> dict[str, Any]:
