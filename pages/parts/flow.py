@@ -200,8 +200,8 @@ def draw(steps: list[Step]) -> vega.Spec:
     return vega.chart(
         _layer(frames.ribbons, {"y": y, **span, **ribbon}, type="area", orient="horizontal", opacity=0.16),
         _layer(frames.bars, {"y": y, **span, **bar}, type="rect", cornerRadius=2),
-        *_labels(frames.steps, left, align="left", fontSize=14, fontWeight=600),
-        *_labels(frames.branches, right, align="right", dx=-14, fontSize=13),
+        _labels(frames.steps, left, align="left", fontSize=14, fontWeight=600),
+        _labels(frames.branches, right, align="right", dx=-14, fontSize=13),
         _layer(frames.branches, {**right, "color": _color("tone")}, type="square", size=70, xOffset=-5, opacity=1),
     )
 
@@ -215,13 +215,14 @@ def _layer(rows: list[dict[str, Any]], encoding: vega.Spec, **mark: Any) -> vega
     return vega.layer(rows, mark if "tooltip" in encoding else mark | {"tooltip": None}, encoding)
 
 
-def _labels(rows: list[dict[str, Any]], place: vega.Spec, **look: Any) -> tuple[vega.Spec, vega.Spec]:
-    """Write labels, each on a rim of the page's own background: they lie over bands of any color."""
-    text, rim = {**place, "text": vega.name("text")}, {"expr": "background"}
-    return (
-        _layer(rows, text, type="text", fill=rim, stroke=rim, strokeWidth=_RIM, strokeJoin="round", **look),
-        _layer(rows, {**text, "color": _color("ink")}, type="text", **look),
-    )
+def _labels(rows: list[dict[str, Any]], place: vega.Spec, **look: Any) -> vega.Spec:
+    """Write labels, each on a rim of the page's own background: they lie over bands of any color.
+
+    That the rim lies behind its letters is said in index_page.css.
+    """
+    rim = {"stroke": {"expr": "background"}, "strokeWidth": _RIM, "strokeJoin": "round"}
+    text = {**place, "text": vega.name("text"), "color": _color("ink")}
+    return _layer(rows, text, type="text", **rim, **look)
 
 
 def _number(field: str, scale: vega.Spec) -> vega.Spec:
