@@ -37,6 +37,7 @@ from pages.parts.actions import show_errors
 from pages.parts.filters import Filters
 from pages.parts.formatting import (
     age,
+    clock,
     escape_markdown,
     in_gray,
     number,
@@ -115,13 +116,13 @@ def show_one(bridge: Bridge, person: Actor, view: SyncView, connections: list[Co
         st.info(ended_text(view))
         answers.show(bridge, person, sync_dialogs.PLACE)
     run = view.last_run
-    if run is None or not run_status.is_active(run):
-        run_status.watch(bridge, person, RunFilter(sync_id=view.sync.id), run.id if run else None)
     if view.trouble and view.is_held and (run is None or view.trouble.id != run.id):
         show_end(bridge, person, view.trouble, heading="Waits for a decision")
     show_last_run(bridge, person, run)
     show_past(bridge, person, view)
     show_links(view)
+    if run is None or not run_status.is_active(run):
+        run_status.watch(bridge, person, RunFilter(sync_id=view.sync.id), run.id if run else None)
 
 
 def show_links(view: SyncView) -> None:
@@ -191,14 +192,21 @@ def ended_text(view: SyncView) -> str:
 
 
 def show_last_run(bridge: Bridge, person: Actor, run: Run | None) -> None:
-    """Show the run that is active, or the last one, and what it waits for."""
+    """Show the run that is active, or the last one, and what it waits for.
+
+    Each part of the one takes the place of its part of the other, so that what stands below hardly moves at the end.
+    """
     if run is None or run.id is None:
         st.caption("No run yet: the first one is shown here once a worker starts it.")
-        return
-    if run_status.is_active(run):
-        run_status.progress(bridge, person, run.id)
-        return
-    show_end(bridge, person, run, heading="Last run")
+    elif run_status.is_active(run):
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            st.subheader("This run", anchor=False, width="content")
+            st.caption(f"Queued at {clock(run.queued_at)}", width="content")
+            run_status.link(run)
+        run_status.progress(bridge, person, run.id, with_name=False)
+        run_status.changes_to_come()
+    else:
+        show_end(bridge, person, run, heading="Last run")
 
 
 def show_end(bridge: Bridge, person: Actor, run: Run, *, heading: str) -> None:

@@ -199,14 +199,17 @@ def time_left(run: Run, log: RunLog | None = None) -> str:
 
 
 @st.fragment(run_every="1s")
-def progress(bridge: Bridge, person: Actor, run_id: int) -> None:
-    """Show a run while it works, from its row; the whole page is drawn again when it ends."""
+def progress(bridge: Bridge, person: Actor, run_id: int, *, with_name: bool = True) -> None:
+    """Show a run while it works, from its row; the whole page is drawn again when it ends.
+
+    Its group and destination are named where the page does not do that.
+    """
     page_frame.redraw_if_asked()
     with show_errors():
         run = runs.get_run(bridge, person, run_id)
         if not is_active(run):
             gate.redraw()
-        _show_progress(bridge, person, run, _log_of(bridge, person, run))
+        _show_progress(bridge, person, run, _log_of(bridge, person, run), with_name=with_name)
 
 
 def _log_of(bridge: Bridge, person: Actor, run: Run) -> RunLog | None:
@@ -215,10 +218,11 @@ def _log_of(bridge: Bridge, person: Actor, run: Run) -> RunLog | None:
     return cast("RunLog", log) if log and "refusals" in log else None
 
 
-def _show_progress(bridge: Bridge, person: Actor, run: Run, log: RunLog | None) -> None:
+def _show_progress(bridge: Bridge, person: Actor, run: Run, log: RunLog | None, *, with_name: bool) -> None:
     with st.container(border=True):
-        what = "Preview of the export" if run.dry_run else "Export"
-        st.markdown(f"**{what} to {escape_markdown(run.group_name)}** at {escape_markdown(run.destination)}")
+        if with_name:
+            what = "Preview of the export" if run.dry_run else "Export"
+            st.markdown(f"**{what} to {escape_markdown(run.group_name)}** at {escape_markdown(run.destination)}")
         st.progress(fraction(run, log), text=step_text(run, log))
         if retry := retry_text(run, log):
             st.warning(retry, title="Waiting to try again", icon=":material/replay:")
@@ -335,6 +339,11 @@ def changes(run: Run) -> None:
     )
     if run.notice and not run.removed and not run.unchanged:
         st.caption("It is no longer known who was in the group before, so all of its members count as added.")
+
+
+def changes_to_come() -> None:
+    """Show, in the room of what a run changed, that this is known once it has ended."""
+    tiles([(label, "–", "Known once the run has ended.") for label in ("Added", "Removed", "Unchanged")])
 
 
 def change_text(run: Run) -> str:

@@ -322,6 +322,26 @@ def test_run_now_queues_a_run_and_shows_it(practising: Bridge):
     assert runs.list_runs(practising, LOCAL, limit=1)[0].status == RunStatus.QUEUED
 
 
+def test_what_stands_below_a_run_stays_in_its_place_when_that_ends(practising: Bridge):
+    sync_id = start(practising)
+    work(practising)
+    recurring.run_now(practising, LOCAL, sync_id)
+
+    def figures() -> tuple[int, list[str]]:
+        """Return the place of the figures among the parts of the page, and what they say."""
+        at = open_page(SYNCS, sync=sync_id)
+        (place,) = [place for place, part in at.main.children.items() if getattr(part, "metric", None)]
+        return place, [figure.value for figure in at.metric]
+
+    under_way, unknown = figures()
+    work(practising)
+    ended, known = figures()
+
+    assert under_way == ended
+    assert unknown == ["–"] * 3
+    assert "–" not in known
+
+
 def test_a_held_run_shows_who_would_leave_and_can_be_discarded(practising: Bridge, held: Run):
     at = open_page(HISTORY, run=held.id)
     assert "the shrink limit is 0%" in shown(at)
