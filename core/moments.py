@@ -1,6 +1,7 @@
-"""A moment within a sentence of ours: in UTC, with blanks that do not break, as no name has them.
+"""A moment within a sentence of ours: in UTC, with blanks that do not break.
 
-So a page finds it in a sentence, whatever else stands there, and shows it in the reader's zone.
+So a page finds it in a sentence, and shows it in the reader's zone. What a name has of that kind is taken for none:
+`core.text.shown` gives it usual blanks.
 """
 
 from __future__ import annotations
@@ -23,7 +24,12 @@ def replace_moments(text: str, format_moment: Callable[[datetime], str]) -> str:
     def replaced(match: re.Match[str]) -> str:
         try:
             return format_moment(datetime.fromisoformat(f"{match[1]}T{match[2]}+00:00"))
-        except ValueError:
+        except (ValueError, OverflowError):  # no day of the calendar, or none that every zone has
             return match[0]
 
     return _MOMENT.sub(replaced, text)
+
+
+def without_moments(text: str) -> str:
+    """Return text of other origin with nothing in it that would be taken for a moment of ours."""
+    return _MOMENT.sub(lambda match: match[0].replace("\u00a0", " "), text)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from core.moments import without_moments
+
 # What a terminal or a log acts on instead of showing it: controls, line breaks of any kind, marks that turn the
 # direction of what follows, and the halves of characters that no encoding takes.
 STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
@@ -22,7 +24,7 @@ MOST_ID = 2**63 - 1
 
 def shown(text: str, *, most: int = 200) -> str:
     """Return text as it may stand in a sentence: one line of at most `most` characters."""
-    line = STEERING.sub(_PLACE, text[: most + 1])
+    line = without_moments(STEERING.sub(_PLACE, text[: most + 1]))
     return line if len(line) <= most else f"{line[: most - 1]}…"
 
 

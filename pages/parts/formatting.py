@@ -26,7 +26,9 @@ _BLANK_END = re.compile(r"\A(?=\s)|(?<=\s)\Z")
 _JOINER = "\u2060"
 # A command in a message of ours: the letters in it can be no sign.
 _COMMAND = re.compile(r"`(python -m core[a-z0-9 -]*)`")
-_ASKING = re.compile(r"\bAsk an admin(?: of Cohort Bridge)? to (\w)")
+# At the beginning of a sentence: a name within one may say the same.
+_ASKING = re.compile(r"(?:\A|(?<=[.!?] ))Ask an admin(?: of Cohort Bridge)? to (\w)")
+_NEAR = timedelta(days=180)
 _READER_IS_ADMIN = "formatting_reader_is_admin"
 # How the intervals of a recurring sync, in minutes, are called.
 EVERY = {15: "Every 15 minutes", 30: "Every 30 minutes", 60: "Every hour", 1440: "Every day"}
@@ -115,10 +117,15 @@ def to_reader(text: str) -> str:
 
     An admin is told what to do, and not to ask one.
     """
-    text = replace_moments(text, clock)
+    text = replace_moments(text, _dated)
     if not st.session_state.get(_READER_IS_ADMIN):
         return text
     return _ASKING.sub(lambda match: match[1].upper(), text)
+
+
+def _dated(at: datetime) -> str:
+    """Format a time that may be far away: with its year where that could be another one than is thought of."""
+    return clock(at) if abs(at - _now()) < _NEAR else at.astimezone(zone()).strftime("%-d %b %Y, %H:%M")
 
 
 def group_name(group: Group) -> str:

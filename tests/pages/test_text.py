@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from core.moments import moment_text, replace_moments
+from core.text import shown
 from data.models import Run, Sync, SyncKind
 from pages.parts import causes, formatting, run_log, tables
 from pages.parts.formatting import (
@@ -58,6 +59,42 @@ def test_a_message_tells_times_in_the_readers_zone_and_leaves_those_of_names(mon
         "The group “Until 2020-01-01 12:00 UTC” waits until 22 Nov, 21:00."
     )
     assert replace_moments("At 2020-99-01\u00a012:00\u00a0UTC", str) == "At 2020-99-01\u00a012:00\u00a0UTC"
+
+
+@pytest.mark.parametrize(
+    ("zone", "name"),
+    [
+        ("America/New_York", "0001-01-01 00:00 UTC"),
+        ("Asia/Kolkata", "9999-12-31 23:59 UTC"),
+        ("Asia/Tokyo", "2026-11-26 14:05 UTC"),
+    ],
+)
+def test_a_name_that_looks_like_a_moment_of_ours_stays_what_it_is(
+    monkeypatch: pytest.MonkeyPatch, zone: str, name: str
+):
+    monkeypatch.setattr(formatting, "zone", lambda: ZoneInfo(zone))
+    likely = name.replace(" ", "\u00a0")
+
+    assert message_text(f"The group {shown(likely)} is held.", None).replace("\\", "") == f"The group {name} is held."
+    assert "is held" in message_text(f"The group {likely} is held.", None), "a day that no zone has ends no page"
+
+
+@pytest.mark.parametrize("year", [2025, 2028])
+def test_a_time_of_another_year_is_said_with_its_year(monkeypatch: pytest.MonkeyPatch, year: int):
+    monkeypatch.setattr(formatting, "zone", lambda: ZoneInfo("UTC"))
+    monkeypatch.setattr(formatting, "_now", lambda: NOW)
+
+    said = message_text(f"{moment_text(NOW.replace(year=year))} has passed.", None).replace("\\", "")
+
+    assert said == f"23 Nov {year}, 12:00 has passed."
+
+
+def test_a_name_within_a_sentence_is_no_advice_to_the_reader(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(formatting.st, "session_state", {"formatting_reader_is_admin": True})
+
+    said = message_text("The group Ask an admin to stay is held.", "Ask an admin to look.").replace("\\", "")
+
+    assert said == "The group Ask an admin to stay is held. Look."
 
 
 def test_a_name_stays_on_its_line():
