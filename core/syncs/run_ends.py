@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from core.syncs.held_runs import decision
-from data.models import NOT_DONE, Run
+from data.models import NOT_DONE, Run, RunStatus
+
+# How the codes of errors begin that the destination answered with, or did not answer.
+_DESTINATION_CODES = ("apptimize_", "receiver_")
 
 
 def began_writing(run: Run) -> bool:
@@ -25,4 +28,6 @@ def written_text(run: Run) -> str:
     sent = ""
     if run.messages_expected is not None:
         sent = f": {min(run.messages, run.messages_expected):,} of {run.messages_expected:,} messages were sent"
+        if run.status == RunStatus.FAILED and (run.error_code or "").startswith(_DESTINATION_CODES):
+            sent += ", of which the last was not confirmed"
     return f"It had begun to write{sent}. What the group held then is in doubt: the run after it writes all again."
