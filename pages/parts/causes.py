@@ -6,7 +6,7 @@ import re
 
 from core.syncs.listing import SyncView
 from data.models import Run, RunStatus, SyncState
-from pages.parts.formatting import pause_reason
+from pages.parts.formatting import clock, pause_reason
 
 # By the error's code; where a code names the vendor, what stands after that decides.
 _WORDS = {
@@ -69,7 +69,8 @@ def of_sync(view: SyncView) -> str:
         return of_run(run) if run else ""
     reason = pause_reason(view.sync)
     is_of_run = run is not None and reason.startswith(run.error_message or reason)
-    return of_run(run) if run and is_of_run else first_sentence(reason)
+    cause = of_run(run) if run and is_of_run else first_sentence(reason)
+    return f"Until {clock(view.sync.paused_until)}: {cause}" if view.sync.paused_until else cause
 
 
 def first_sentence(text: str) -> str:

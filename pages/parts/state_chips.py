@@ -12,7 +12,6 @@ from core.reports.overview import Freshness
 from data.models import PREVIEW, Run, SyncState
 from pages.parts import run_status, tables
 from pages.parts.colors import Color, behind_words
-from pages.parts.formatting import paused_text
 
 LATE, ACTIVE, PAUSED = "Late", "Active", "Paused"
 _COLORS: dict[str, Color] = {
@@ -69,7 +68,7 @@ def of_sync(sync: Freshness) -> list[str]:
     view, states = sync.view, list[str]()
     is_paused = view.sync.state == SyncState.PAUSED
     if is_paused:
-        states.append(paused_text(view.sync))
+        states.append(PAUSED)  # until when stands with the cause
     elif sync.is_late:
         states.append(LATE)
     if view.trouble and (view.is_held or not is_paused):

@@ -684,7 +684,9 @@ def test_the_end_of_a_pause_is_shown_wherever_the_pause_is(practising: Bridge):
     sync_id = start(practising)
     recurring.pause_sync(practising, LOCAL, sync_id, until=practising.clock.now() + timedelta(days=3))
 
-    assert open_page(SYNCS).dataframe[0].value["State"][0][0].startswith("Paused until ")
+    row = open_page(SYNCS).dataframe[0].value.iloc[0]
+    assert list(row["State"]) == ["Paused"]
+    assert row["Cause"].startswith("Until ")
     assert "A worker resumes it at" in shown(open_page(SYNCS, sync=sync_id))
     assert "A worker resumes it at" in shown(open_page(OVERVIEW))
     assert "Resumes at" in shown(open_page(COHORTS, cohort=TRIAL))
