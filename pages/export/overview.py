@@ -30,6 +30,7 @@ from pages.parts import (
     selection,
     state_chips,
     tables,
+    whom_to_ask,
 )
 from pages.parts.actions import perform, show_errors
 from pages.parts.alerts import messages
@@ -43,7 +44,6 @@ from pages.parts.formatting import (
     paused_text,
     pluralize,
 )
-from pages.parts.whom_to_ask import admins_text
 from pages.shell import gate, page_frame, resources
 
 SHOWN = 5
@@ -65,7 +65,7 @@ def next_step(bridge: Bridge, person: Actor, connections: list[Connection]) -> b
             st.header(f"Connect {missing}", anchor=False)
             st.write("Cohort Bridge reads cohorts from a Mixpanel project and writes them as groups to Apptimize.")
             if person.role < Role.ADMIN:
-                st.caption(f"An admin does that, on Connections. {admins_text(bridge, person)}")
+                st.caption(f"An admin does that, on Connections. {whom_to_ask.admins_text(bridge, person)}")
             elif st.button("Go to Connections", key="overview_connect", type="primary", icon=":material/cable:"):
                 st.switch_page(links.CONNECTIONS)
         return has_mixpanel
@@ -326,8 +326,7 @@ def show_paused(bridge: Bridge, person: Actor, view: SyncView) -> None:
                         f"{escape_markdown(view.group.name)} is resumed: a run is due now.",
                     ),
                 )
-            if view.last_run:
-                failure_help.show(bridge, person, view.last_run, key="", place="overview", with_retry=False)
+            whom_to_ask.show_way_named_in(pause_reason(view.sync), bridge, person)
 
 
 def show_storage(bridge: Bridge, person: Actor) -> None:

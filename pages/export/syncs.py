@@ -32,6 +32,7 @@ from pages.parts import (
     selection,
     state_chips,
     tables,
+    whom_to_ask,
 )
 from pages.parts.actions import show_errors
 from pages.parts.filters import Filters
@@ -108,7 +109,7 @@ def show_one(bridge: Bridge, person: Actor, view: SyncView, connections: list[Co
     is_kept = view.sync.kind == SyncKind.RECURRING and view.sync.state != SyncState.REMOVED
     if is_kept:
         on_time = resources.on_time(bridge, person, [view])[view.sync.id]
-        show_state(overview.freshness(bridge, person, [view])[0], on_time)
+        show_state(bridge, person, overview.freshness(bridge, person, [view])[0], on_time)
         sync_actions.show_buttons(bridge, person, view, connections)
         # Above all that grows with what happens: who comes to change the time finds it in any state.
         sync_settings.show_settings(bridge, person, view)
@@ -151,7 +152,7 @@ def show_past(bridge: Bridge, person: Actor, view: SyncView) -> None:
         charts.size_over_time(bridge, person, view.group.id or 0, key="syncs")
 
 
-def show_state(sync: Freshness, on_time: OnTime) -> None:
+def show_state(bridge: Bridge, person: Actor, sync: Freshness, on_time: OnTime) -> None:
     """Show how the sync is, in the words of the list, and what stopped it if it is paused."""
     view = sync.view
     is_on = view.sync.state == SyncState.ACTIVE
@@ -164,7 +165,9 @@ def show_state(sync: Freshness, on_time: OnTime) -> None:
         for tag in view.sync.tags:
             st.badge(escape_markdown(tag), icon=":material/sell:", color="gray")
     if not is_on and view.sync.paused_reason:
-        st.warning(escape_markdown(pause_reason(view.sync)), title="Why it is paused", icon=":material/pause_circle:")
+        reason = pause_reason(view.sync)
+        st.warning(escape_markdown(reason), title="Why it is paused", icon=":material/pause_circle:")
+        whom_to_ask.show_way_named_in(reason, bridge, person)
 
 
 def state_text(sync: Freshness, on_time: OnTime) -> str:

@@ -12,6 +12,8 @@ USERS = "pages/observe/users.py"
 HISTORY = "pages/observe/history.py"
 MATCHING = "pages/observe/matching.py"
 CONNECTIONS = "pages/admin/connections.py"
+# As the menu calls it, and advice that leads there.
+CONNECTIONS_NAME = "Connections"
 PRACTICE = "pages/admin/practice.py"
 
 

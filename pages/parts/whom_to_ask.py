@@ -24,6 +24,12 @@ def admins_text(bridge: Bridge, person: Actor) -> str:
     return f"Ask {' or '.join(filter(None, [', '.join(named[:-1]), named[-1]]))}."
 
 
+def show_way_named_in(text: str, bridge: Bridge, person: Actor) -> None:
+    """Show the way to Connections where a text names that page."""
+    if links.CONNECTIONS_NAME in text:
+        show_way_to_connections(bridge, person)
+
+
 def show_way_to_connections(bridge: Bridge, person: Actor) -> None:
     """Link an admin to Connections; tell others whom to ask."""
     if person.role >= Role.ADMIN:
