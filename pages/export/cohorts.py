@@ -295,13 +295,13 @@ def show_one(bridge: Bridge, person: Actor, cohort: Cohort, connections: list[Co
     st.header(escape_markdown(cohort.name), anchor=False)
     show_facts(cohort, "" if project == choose_mixpanel(connections) else f" of Mixpanel project {project.project_id}")
     now = cohort_now.load(bridge, person, cohort, connections, project)
-    show_syncs(now.syncs)
     chosen = None
     if now.destinations:
         chosen = cohort_form.show(bridge, person, now)
     else:
         st.info("Connect Apptimize, or a folder for CSV files, before you export.", icon=":material/cable:")
         whom_to_ask.show_way_to_connections(bridge, person)
+    show_syncs(now.syncs)
     cohort_results.show(bridge, person, now, chosen)
 
 
