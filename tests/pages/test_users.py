@@ -230,7 +230,7 @@ def test_a_search_stays_in_its_group_where_another_group_has_the_same_name(pract
 
         assert at.selectbox(key="users_group").value == group.id
     labels = at.selectbox(key="users_group").options
-    assert [label.rpartition(", to ")[2] for label in sorted(labels)] == ["csv", "default"]
+    assert sorted(labels) == ["csv: Trial ends this week", "default: Trial ends this week"]
 
 
 def test_an_admin_forgets_a_person_after_a_dialog_that_says_what_goes_and_what_stays(
