@@ -9,7 +9,7 @@ import streamlit as st
 from core.access.roles import Actor, Role
 from core.bridge import Bridge
 from core.reports import overview, run_history
-from core.reports.group_state import group_states
+from core.reports.group_state import GroupState, group_states
 from core.reports.overview import Freshness
 from core.reports.run_history import IN_A_ROW
 from core.reports.slots import OnTime
@@ -156,8 +156,9 @@ def show_state(bridge: Bridge, person: Actor, sync: Freshness, on_time: OnTime) 
     """Show how the sync is, in the words of the list, and what stopped it if it is paused."""
     view = sync.view
     is_on = view.sync.state == SyncState.ACTIVE
+    doubt = [str(GroupState.IN_DOUBT)] if view.group.in_doubt else []
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        for word in state_chips.of_sync(sync):
+        for word in [*state_chips.of_sync(sync), *doubt]:
             st.badge(word, icon=f":material/{state_chips.icon_of(word)}:", color=state_chips.color_of(word))
         st.caption(
             state_text(sync, on_time), width="content", help=sync_table.OWN_TIMES if view.sync.every_minutes else None

@@ -51,6 +51,7 @@ def color_of(word: str) -> Color:
 def icon_of(word: str) -> str:
     """Return the icon of the word of a sync's state, for where it stands alone."""
     icons = {badge.word: badge.icon for badge in run_status.BADGES.values()} | {ACTIVE: "sync", LATE: "timer_off"}
+    icons[str(GroupState.IN_DOUBT)] = "help"
     return icons.get(word, "pause_circle")
 
 
