@@ -15,6 +15,7 @@ from data.models import (
     APPLIED_RUN_ID,
     DISCARDED,
     HELD_RUN_ID,
+    SUPERSEDED_BY_RUN_ID,
     UNFINISHED,
     Run,
     RunStatus,
@@ -27,6 +28,7 @@ from data.sync_runs import add_run, cancel_queued, stop_syncs, supersede_held
 
 # What is kept of a hold, and of an approval of it.
 HoldRow = dict[str, Any]
+_OUTCOMES = (APPLIED_RUN_ID, SUPERSEDED_BY_RUN_ID)
 # Whether the first goes no further than the second.
 KeepsTo = Callable[[HoldRow, HoldRow], bool]
 
@@ -169,7 +171,8 @@ def _approvals(asked: Run, looked_at: HoldRow | None) -> list[HoldRow]:
     if looked_at is None:
         return []
     earlier = [row for row in asked.approvals or () if row["cause"] != looked_at["cause"]]
-    return [*earlier, looked_at]
+    # What became of the hold is no part of what was looked at.
+    return [*earlier, {name: value for name, value in looked_at.items() if name not in _OUTCOMES}]
 
 
 def _end(session: Session, run: Run, step: str, actor: str, note: str | None = None) -> None:

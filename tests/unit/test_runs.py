@@ -12,10 +12,12 @@ import pytest
 from sqlalchemy import event
 from sqlmodel import col
 
+from core.access.roles import LOCAL
 from core.bridge import Bridge
 from core.clock import LeaseTimes
 from core.leases import slots
 from core.rules import due_times
+from core.syncs import held_runs
 from core.worker import inline_run, run_execution, service
 from core.worker.run_execution import watch_runs
 from core.worker.run_tasks import RunTasks
@@ -36,6 +38,7 @@ from data.models import (
 )
 from data.run_outcome import Delivered, GroupOutcome, NewBase, ReadCounts, RunOutcome, RunProgress
 from data.run_queue import RunRequest
+from data.sync_runs import supersede_held
 from data.syncs import Placed, SyncPlace
 from tests.stage.claims import claimable
 from tests.stage.clock import FakeClock
@@ -378,3 +381,23 @@ def test_a_lease_whose_run_is_gone_keeps_no_other_run_from_being_recovered(
 
     assert again(bridge, run).status == RunStatus.INTERRUPTED
     assert leases.list_held(bridge.engine, LeaseKind.RUN) == []
+
+
+def test_what_is_approved_of_a_superseded_hold_is_what_was_looked_at_and_not_what_became_of_it(
+    bridge: Bridge, group_with_runs: list[Run]
+):
+    hold = {"cause": "held_shrink", "matched_by": "", "base": None, "doubts": 0, "removed": 5, "added": 0}
+    older, newer, _ = (run.id or 0 for run in group_with_runs)
+    with write_session(bridge.engine) as session:
+        for run_id in (older, newer):
+            run = session.get_one(Run, run_id)
+            run.status, run.hold = RunStatus.HELD, hold | {"total": None, "profiles": None}
+            session.add(run)
+        session.flush()
+        supersede_held(session, group_with_runs[0].group_id, by=newer)
+
+    queued = held_runs.apply_held(bridge, LOCAL, older)
+
+    assert queued.held_run_id == newer
+    assert queued.approvals
+    assert "superseded_by_run_id" not in queued.approvals[-1]
