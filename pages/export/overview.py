@@ -182,7 +182,7 @@ def _show_last_day(counts: dict[str, int], not_recovered: int) -> None:
         return
     has_failed = any(counts.get(status) for status in overview.FAILING)
     if not_recovered:
-        st.badge(f"{number(not_recovered)} did not succeed", icon=":material/error:", color="red")
+        st.badge(f"{pluralize(not_recovered, 'group')} not recovered", icon=":material/error:", color="red")
     elif has_failed:
         st.badge("None failing now", icon=":material/check_circle:", color="green")
     else:

@@ -120,9 +120,9 @@ def test_a_failure_that_was_recovered_since_needs_no_attention(practising: Bridg
 
     text = shown(open_page(OVERVIEW))
 
-    assert "1 did not succeed" in before
+    assert "1 group not recovered" in before
     assert "Nothing needs attention" in text
-    assert "did not succeed" not in text
+    assert "not recovered" not in text
     assert "None failing now" in text
     assert "1 run succeeded  \n1 failed" in text
 
@@ -288,7 +288,7 @@ def test_freshness_says_what_is_late_and_the_last_day_what_failed(practising: Br
     assert "1 recurring sync, 1 late." in shown(at)
     assert [list(states) for states in at.dataframe[0].value["State"]] == [["Late"]]
     assert list(at.dataframe[0].value["Updated"]) == ["3 hours ago"]
-    assert "1 did not succeed" in shown(at)
+    assert "1 group not recovered" in shown(at)
     assert "Failing" in shown(at)
     assert "Recurring syncs need 8 an hour." in shown(at)
 
