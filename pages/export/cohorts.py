@@ -233,7 +233,7 @@ def table(
         opens_width=170,
         button_width=75,
         # A column that is empty for every cohort only takes room away from the names.
-        order=tables.filled(rows, "Members", "Matched", _SYNC, "Delivered"),
+        order=tables.filled(rows, "Members", "Matched", "Delivered", _SYNC),
         columns={
             **tables.numbers(
                 rows,
@@ -247,8 +247,8 @@ def table(
                 width=82,
                 help="Profiles with a usable Apptimize id, when the cohort was last read.",
             ),
-            **tables.texts(rows, **{_SYNC: 135, "Delivered": 105}),
-            "Description": st.column_config.TextColumn(width="medium"),
+            **tables.texts(rows, **{_SYNC: 155, "Delivered": 105}),
+            "Description": st.column_config.TextColumn(width=160),
         },
     )
 
@@ -261,8 +261,8 @@ def table_row(cohort: Cohort, group: Group | None, read: Run | None, views: list
         "Members": group.members if group else None,
         "Matched": percent_number(match_rate(read)),
         "": "Open" if why_not_exportable(cohort) else "Export",
-        _SYNC: ", ".join(filter(None, [*marks(cohort), syncs_text(views)])),
         "Delivered": age(group.delivered_at) if group else "",
+        _SYNC: ", ".join(filter(None, [*marks(cohort), syncs_text(views)])),
         "Description": cohort.description,
         "Id": str(cohort.id),
     }

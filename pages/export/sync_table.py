@@ -93,8 +93,8 @@ def show(
         opens_width=140,
         columns={
             "State": state_chips.column(states),
-            "Members": st.column_config.NumberColumn(format="localized", width=72),
-            **tables.texts(rows, Destination=120, Cause=156, Updated=105, Schedule=150),
+            **tables.numbers(rows, Members=""),
+            **tables.texts(rows, Destination=120, Cause=140, Updated=105, Schedule=150),
             "Next run": st.column_config.TextColumn(help=OWN_TIMES),
             "Latest runs": run_strip.column(),
             **freshness_table.on_time_column(),

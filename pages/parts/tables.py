@@ -190,12 +190,12 @@ def _width_of(character: str) -> float:
 
 
 def numbers(rows: Sequence[dict[str, Any]], **helps: str) -> dict[str, Any]:
-    """Return the configuration of columns of counts: with thousands separators, each as wide as its longest one."""
+    """Return the configuration of columns of counts, each with its help: with thousands separators, not too wide."""
     return {
         name: st.column_config.NumberColumn(
             format="localized",
             width=_fit([name, *("" if row[name] is None else number(row[name]) for row in rows)], _MOST_COUNT_PX),  # type: ignore[arg-type]  # pixels are taken as well
-            help=text,
+            help=text or None,
         )
         for name, text in helps.items()
     }

@@ -179,7 +179,7 @@ def test_groups_of_one_name_are_told_apart_in_every_window(exported: Bridge, tmp
         assert px_up_to("State", each) <= SEEN_ON_PHONE_PX
         assert px_up_to("Destination", each) <= SEEN_PX
     assert px_up_to("Members", open_page(GROUPS).dataframe[0]) <= SEEN_ON_PHONE_PX
-    assert px_up_to("Delivered", open_page(COHORTS).dataframe[0]) <= SEEN_PX
+    assert px_up_to("Sync or note", open_page(COHORTS).dataframe[0]) <= SEEN_PX
 
 
 def px_up_to(name: str, table: Dataframe) -> int:
