@@ -139,9 +139,10 @@ def get_exports(bridge: Bridge, actor: Actor, run_ids: Sequence[int], sync_ids: 
 def list_missing(
     bridge: Bridge, actor: Actor, run_ids: Sequence[int], sync_ids: Sequence[int] = ()
 ) -> tuple[list[int], list[int]]:
-    """Return which of these runs, and of these syncs, `get_exports` leaves out: they are not kept, or too many."""
-    own = {run.id for run in runs.get_several(bridge.engine, _each_once(run_ids))}
-    kept = {sync.id for sync, _, _ in syncs.get_several(bridge.engine, _each_once(sync_ids))}
+    """Return which of these runs, and of these syncs, are not kept, of as many as `get_exports` looks for."""
+    run_ids, sync_ids = _each_once(run_ids), _each_once(sync_ids)
+    own = {run.id for run in runs.get_several(bridge.engine, run_ids)}
+    kept = {sync.id for sync, _, _ in syncs.get_several(bridge.engine, sync_ids)}
     return [each for each in run_ids if each not in own], [each for each in sync_ids if each not in kept]
 
 

@@ -43,6 +43,8 @@ def show(bridge: Bridge, person: Actor) -> None:
         return
     lost_runs, lost_syncs = several.list_missing(bridge, person, run_ids, sync_ids)
     _show_missing({"run": [*lost_runs, *no_runs], "sync": [*lost_syncs, *no_syncs]})
+    if max(len(run_ids), len(sync_ids)) > several.MOST:
+        st.warning(f"Only the first {several.MOST} are shown.", icon=":material/filter_list:")
     st.header(f"{'Syncs' if sync_ids else 'Exports'} of {pluralize(len(exports), 'cohort')}", anchor=False)
     every = "1s" if any(is_open(each) for each in exports) else None
     # A fragment's timer is set where it is made: of what has ended, none runs.

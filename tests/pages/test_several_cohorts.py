@@ -156,6 +156,10 @@ def test_an_address_that_names_what_is_not_there_says_so(practising: Bridge):
     assert "does not list these cohorts in this project: 4, 5." in shown(_chosen(4, 5))
     assert "These exports are no longer kept." in shown(open_page(COHORTS, cohort="1,2", exports="77,x,-1"))
     run = export(practising, POWER)
+    many = ",".join(map(str, [run.id, *range(1000, 1060)]))
+    text = shown(open_page(COHORTS, cohort="1,2", exports=many))
+    assert "Only the first 50 are shown." in text
+    assert "1059" not in text, "it is not known whether it is kept"
     text = shown(open_page(COHORTS, cohort="1,2", exports=f"{run.id},77,x", recurring="8"))
     assert "1 succeeded" in text
     assert "There is no run 77, x: the others are shown." in text
