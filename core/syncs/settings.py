@@ -53,8 +53,8 @@ def edit_sync(
     With what was `seen` of it (`see_settings`), no one may have changed that since.
     Raises: NotFound, SettingsError, ChangedMeanwhile, BudgetTooSmall.
     """
-    timing = check_settings(every_minutes, schedule, max_shrink)
     limit, now = get_limit_for(bridge, sync_id), bridge.clock.now()
+    timing = check_settings(every_minutes, schedule, max_shrink)
     settings = SyncSettings(timing, max_shrink, None if tags is None else checked_tags(tags))
     with sync_errors(), saving(_WHAT):
         return syncs.edit(

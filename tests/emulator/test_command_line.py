@@ -484,6 +484,8 @@ def test_a_sync_is_edited_from_the_terminal_and_found_by_its_tags(sandbox: Sandb
     assert told(added) == (60, None, ["beta", "launch"])
     number = str(added.json["id"])
 
+    once = home.run("export", str(WEB), "--json").json["sync_id"]
+    assert "There is no recurring sync" in home.run("syncs", "edit", str(once), "--max-shrink", "40").err
     assert told(home.run("syncs", "edit", number, "--max-shrink", "40", "--json")) == (60, 40, ["beta", "launch"])
     assert told(home.run("syncs", "edit", number, "--every", "30", "--tag", "beta", "--json")) == (30, 40, ["beta"])
     assert [sync["id"] for sync in home.run("syncs", "list", "--tag", "beta", "--json").json] == [added.json["id"]]
