@@ -23,8 +23,13 @@ MOST_ID = 2**63 - 1
 
 
 def shown(text: str, *, most: int = 200) -> str:
-    """Return text as it may stand in a sentence: one line of at most `most` characters."""
-    line = without_moments(STEERING.sub(_PLACE, text[: most + 1]))
+    """Return text as it may stand in a sentence: one line of at most `most` characters, no moment of ours in it."""
+    return without_moments(one_line(text, most=most))
+
+
+def one_line(text: str, *, most: int) -> str:
+    """Return a sentence of ours as one line of at most `most` characters."""
+    line = STEERING.sub(_PLACE, text[: most + 1])
     return line if len(line) <= most else f"{line[: most - 1]}…"
 
 
