@@ -63,9 +63,11 @@ def _add_runs(bridge: Bridge, rows: Sequence[tuple[Sync, Group, str]]) -> list[S
 
 
 @action(Role.VIEWER)
-def list_placed(bridge: Bridge, actor: Actor) -> list[tuple[Sync, Group]]:
-    """List the syncs that were not removed, by id, each with its group, and without what its runs did."""
-    return [(sync, group) for sync, group, _ in syncs.list_with_group(bridge.engine)]
+def list_placed(bridge: Bridge, actor: Actor, *, of_groups: Sequence[int] | None = None) -> list[tuple[Sync, Group]]:
+    """List the syncs that were not removed, of all groups or of these, by id, each with its group, and without what its
+    runs did.
+    """
+    return [(sync, group) for sync, group, _ in syncs.list_with_group(bridge.engine, of_groups=of_groups)]
 
 
 @action(Role.VIEWER)

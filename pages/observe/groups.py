@@ -14,9 +14,8 @@ from core.reports import comparison, members, members_since
 from core.reports.comparison import Comparison
 from core.reports.group_state import GroupNow, GroupState, group_states
 from core.syncs import groups, listing
-from core.syncs.listing import SyncView
 from core.vendors.csv_files import TAKES_EFFECT, csv_name
-from data.models import Connection, DoubtCause, Group, MembershipChange, Run, SyncKind, SyncState
+from data.models import Connection, DoubtCause, Group, MembershipChange, Run, Sync, SyncKind, SyncState
 from pages.parts import charts, download, joined_left, links, member_list, run_status, state_chips, tables, user_reasons
 from pages.parts.actions import show_errors
 from pages.parts.connections import sandbox_link
@@ -129,7 +128,7 @@ def _show_table(shown: list[Group], rows: list[dict[str, Any]]) -> None:
 
 
 def table_row(
-    group: Group, place: str, view: SyncView | None, trend: list[int] | None, now: GroupNow | None
+    group: Group, place: str, sync: Sync | None, trend: list[int] | None, now: GroupNow | None
 ) -> dict[str, object]:
     """Format a group for the table."""
     return {
@@ -137,25 +136,25 @@ def table_row(
         "State": [str(now.state)] if now else [],
         "Members": group.members,
         "Destination": place,
-        "Schedule": update_text(view),
+        "Schedule": update_text(sync),
         "Last delivery": age(group.delivered_at),
         "Last 14 days": trend if trend and len(trend) > 1 else None,
         "Cohort": group.cohort_name,
     }
 
 
-def update_text(view: SyncView | None) -> str:
+def update_text(sync: Sync | None) -> str:
     """Format how a group is kept up to date."""
-    text = update_phrase(view)
+    text = update_phrase(sync)
     return text[0].upper() + text[1:]
 
 
-def update_phrase(view: SyncView | None) -> str:
+def update_phrase(sync: Sync | None) -> str:
     """Format how a group is kept up to date within a sentence: names of days and zones keep their capitals."""
-    if view is None:
+    if sync is None:
         return "once"
-    every = timing_phrase(view.sync)
-    return f"{every}, p{paused_text(view.sync)[1:]}" if view.sync.state == SyncState.PAUSED else every
+    every = timing_phrase(sync)
+    return f"{every}, p{paused_text(sync)[1:]}" if sync.state == SyncState.PAUSED else every
 
 
 # --- one group -----------------------------------------------------------------------------------------------------
@@ -165,10 +164,10 @@ def show_one(bridge: Bridge, person: Actor, group: Group, connections: list[Conn
     """Show one group: its figures, and its members, its size or what two of its runs differ in."""
     assert group.id is not None
     place = next((connection for connection in connections if connection.id == group.destination_id), None)
-    view = feeding_syncs(bridge, person, of_groups=[group.id]).get(group.id)
+    sync = feeding_syncs(bridge, person, of_groups=[group.id]).get(group.id)
     GROUPS.back_button()
-    _show_figures(group, place, view, group_states(bridge, person, only=[group.id]).get(group.id))
-    show_links(bridge, person, group, place, view)
+    _show_figures(group, place, sync, group_states(bridge, person, only=[group.id]).get(group.id))
+    show_links(bridge, person, group, place, sync)
     shown = st.segmented_control(
         "Show", VIEWS, default=first_view(), required=True, format_func=in_gray, key="groups_view",
         on_change=keep_view, label_visibility="collapsed",
@@ -192,14 +191,14 @@ def show_one(bridge: Bridge, person: Actor, group: Group, connections: list[Conn
         )
 
 
-def _show_figures(group: Group, place: Connection | None, view: SyncView | None, now: GroupNow | None) -> None:
+def _show_figures(group: Group, place: Connection | None, sync: Sync | None, now: GroupNow | None) -> None:
     name, destination = group_name(group), escape_markdown(place.name if place else "a removed destination")
     shown_as = f"Apptimize shows it as “Mixpanel: {escape_markdown(name)}”."
     shown_as = shown_as if words_for(group.base_match).is_apptimize else ""
     st.header(escape_markdown(name), anchor=False)
     st.caption(
         f"Made of the cohort {escape_markdown(group.cohort_name)} ({group.cohort_id}), delivered to {destination}, "
-        f"{escape_markdown(update_phrase(view))}. {shown_as}".strip()
+        f"{escape_markdown(update_phrase(sync))}. {shown_as}".strip()
     )
     if group.in_doubt:
         cause = IN_DOUBT[DoubtCause(group.doubt_cause or DoubtCause.DELIVERY)]
@@ -244,7 +243,7 @@ def keep_view() -> None:
     st.query_params["view"] = st.session_state["groups_view"]
 
 
-def show_links(bridge: Bridge, person: Actor, group: Group, place: Connection | None, view: SyncView | None) -> None:
+def show_links(bridge: Bridge, person: Actor, group: Group, place: Connection | None, sync: Sync | None) -> None:
     """Offer the group's file, and link to what it comes from."""
     assert group.id is not None
     words = words_for(group.base_match)
@@ -261,8 +260,8 @@ def show_links(bridge: Bridge, person: Actor, group: Group, place: Connection | 
         sandbox_link.show(place, group.project_id, group.cohort_id, key="groups_sandbox")
         if person.role >= Role.ANALYST:
             links.view_cohort(group.cohort_id, project_id=group.project_id, to=place.name if place else "")
-            if view:
-                links.view_sync(view.sync.id)
+            if sync:
+                links.view_sync(sync.id)
         if group.base_run_id:
             links.view_run(group.base_run_id, label="View last delivery")
         st.page_link(links.OVERLAP, label="Overlap with other groups", icon=":material/grid_on:")
@@ -338,10 +337,10 @@ def _searched(group: Group) -> str:
     return f"{group_name(group)}\n{group.name}\n{group.cohort_name}\n{group.cohort_id}".casefold()
 
 
-def feeding_syncs(bridge: Bridge, person: Actor, *, of_groups: Sequence[int] | None = None) -> dict[int, SyncView]:
+def feeding_syncs(bridge: Bridge, person: Actor, *, of_groups: Sequence[int] | None = None) -> dict[int, Sync]:
     """Return the recurring sync of each group that has one, of all or of these."""
-    views = listing.list_syncs(bridge, person, of_groups=of_groups)
-    return {view.group.id: view for view in views if view.sync.kind == SyncKind.RECURRING and view.group.id}
+    placed = listing.list_placed(bridge, person, of_groups=of_groups)
+    return {sync.group_id: sync for sync, _ in placed if sync.kind == SyncKind.RECURRING}
 
 
 def lead_to_user() -> None:
