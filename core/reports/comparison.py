@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
 from core.errors import SettingsError
-from core.reports.members import lines_of_changes, require_kept
+from core.reports.members import lines_of_changes, page_request, require_kept
 from core.syncs.runs import members_not_kept
-from core.text import clean_search
 from data import proofs
 from data.members import search as member_search
 from data.members.duck import MembersDamaged
 from data.members.places import COMPARED
-from data.members.search import PageRequest, SearchPage
+from data.members.search import SearchPage
 from data.members.snapshots import Snapshots
 from data.models import MembershipChange, Run
 
@@ -108,7 +107,7 @@ def find_compared(
 ) -> SearchPage:
     """Page and search through who joined, or left, between two runs. Raises as `compare_runs` does."""
     name = compare_runs(bridge, actor, before_id, after_id).name
-    return member_search.find_changes(bridge.snapshots, name, kind, PageRequest(clean_search(search), offset, limit))
+    return member_search.find_changes(bridge.snapshots, name, kind, page_request(search, offset, limit))
 
 
 @action(Role.VIEWER)

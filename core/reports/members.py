@@ -21,14 +21,17 @@ from data.models import MembershipChange, Run, RunStatus
 from data.run_stats import LoggedChange
 
 
+def page_request(search: str, offset: int, limit: int) -> PageRequest:
+    """Ask for so many members from one on, by what of a text can be searched for."""
+    return PageRequest(clean_search(search), offset, limit)
+
+
 @action(Role.VIEWER)
 def find_members(
     bridge: Bridge, actor: Actor, group_id: int, *, search: str = "", offset: int = 0, limit: int = 50
 ) -> SearchPage:
     """Page and search through what was last delivered, in order of Apptimize id. Raises NotFound, StorageFailed."""
-    return member_search.find_members(
-        bridge.snapshots, get_base(bridge, group_id), PageRequest(clean_search(search), offset, limit)
-    )
+    return member_search.find_members(bridge.snapshots, get_base(bridge, group_id), page_request(search, offset, limit))
 
 
 @action(Role.VIEWER)
@@ -55,7 +58,7 @@ def find_changes(
     limit: int = 50,
 ) -> SearchPage:
     """Page and search through who joined, or left, with a run, or would have. Raises NotFound, StorageFailed."""
-    difference, request = _difference(bridge, run_id), PageRequest(clean_search(search), offset, limit)
+    difference, request = _difference(bridge, run_id), page_request(search, offset, limit)
     return member_search.find_changes(bridge.snapshots, difference, kind, request)
 
 
@@ -71,7 +74,7 @@ def find_unchanged(
 ) -> SearchPage:
     """Page and search through who a run left unchanged, or would have. Raises NotFound, StorageFailed."""
     unchanged = _unchanged(bridge, run_id)
-    request = PageRequest(clean_search(search), offset, limit)
+    request = page_request(search, offset, limit)
     return member_search.find_others(
         bridge.snapshots, *unchanged.files, request, total=_count_unchanged(bridge, unchanged)
     )

@@ -13,16 +13,16 @@ from core.access.roles import Actor, Role, action
 from core.bridge import Bridge, storage_errors_of
 from core.errors import NotFound, SettingsError, StorageFailed
 from core.reports.comparison import is_made_of
+from core.reports.members import page_request
 from core.rules.id_words import id_words
 from core.rules.matching import id_kind
 from core.syncs.groups import get_base
-from core.text import clean_search
 from data import groups, proofs
 from data.members import search as member_search
 from data.members.duck import MembersDamaged, MembersGone
 from data.members.overlap import count_shared
 from data.members.places import COMPARED
-from data.members.search import PageRequest, SearchPage
+from data.members.search import SearchPage
 from data.members.snapshots import Snapshots
 from data.models import Group
 
@@ -189,7 +189,7 @@ def find_shared(
     Raises: NotFound, SettingsError where they know people by different ids, StorageFailed where it is not known.
     """
     return member_search.find_members(
-        bridge.snapshots, _keep_shared(bridge, first, second), PageRequest(clean_search(search), offset, limit)
+        bridge.snapshots, _keep_shared(bridge, first, second), page_request(search, offset, limit)
     )
 
 
