@@ -219,8 +219,7 @@ def table(
     """Show cohorts as rows, each with the button that exports it, to be selected to export several."""
     names = tell_apart({cohort.id: cohort.name for cohort in shown}, lambda cohort_id: f" ({cohort_id})")
     rows = [
-        table_row(cohort, groups.get(cohort.id), reads.get(cohort.id), views.get(cohort.id, []))
-        | {"Cohort": names[cohort.id]}
+        table_row(cohort, names[cohort.id], groups.get(cohort.id), reads.get(cohort.id), views.get(cohort.id, []))
         for cohort in shown
     ]
     tables.rows_to_select(
@@ -253,10 +252,12 @@ def table(
     )
 
 
-def table_row(cohort: Cohort, group: Group | None, read: Run | None, views: list[SyncView]) -> dict[str, object]:
+def table_row(
+    cohort: Cohort, name: str, group: Group | None, read: Run | None, views: list[SyncView]
+) -> dict[str, object]:
     """Format a cohort for the table; one column holds its sync and its marks, for hardly one has both."""
     return {
-        "Cohort": cohort.name,
+        "Cohort": name,
         "Users": cohort.count,
         "Members": group.members if group else None,
         "Matched": percent_number(match_rate(read)),
