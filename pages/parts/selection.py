@@ -104,13 +104,18 @@ def all_params() -> dict[str, list[str]]:
     return {name: st.query_params.get_all(name) for name in st.query_params}
 
 
-def tell_apart(names: dict[Key, str], detail: Callable[[Key], str]) -> dict[Key, str]:
+def tell_apart(names: dict[Key, str], detail: Callable[[Key], str], *, is_detail_first: bool = False) -> dict[Key, str]:
     """Label options by their names, with a detail where another has the same name, and the key where that is the same.
 
-    The browser sends back the label that was chosen: two options with one label would be one.
+    The detail stands behind the name, or before it where the end may be cut off. The browser sends back the label that
+    was chosen: two options with one label would be one.
     """
     counts = Counter(names.values())
-    labels = {key: name if counts[name] == 1 else name + detail(key) for key, name in names.items()}
+
+    def label(key: Key, name: str) -> str:
+        return detail(key) + name if is_detail_first else name + detail(key)
+
+    labels = {key: name if counts[name] == 1 else label(key, name) for key, name in names.items()}
     counts = Counter(labels.values())
     return {key: label if counts[label] == 1 else f"{label} ({key})" for key, label in labels.items()}
 
