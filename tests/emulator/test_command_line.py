@@ -404,7 +404,7 @@ def test_wait_waits_for_the_slot_and_says_until_when(sandbox: Sandbox, home: Hom
 
     assert (done.code, done.json["status"], done.json["error"]) == (0, "succeeded", None)
     assert re.fullmatch(
-        r"All 7200 Mixpanel queries .*next slot opens at \d{4}-\d\d-\d\d\s\d\d:\d\d:\d\d\sUTC\.\n", done.err
+        r"All 7200 Mixpanel queries .*next slot opens at \d{4}-\d\d-\d\d\u00a0\d\d:\d\d:\d\d\u00a0UTC\.\n", done.err
     )
     assert sandbox.group(WEB) == sandbox.answer(WEB).group
 

@@ -21,6 +21,7 @@ from core.bridge import Bridge
 from core.connections.destinations import connect_endpoint
 from core.connections.mixpanel_connection import connect_mixpanel
 from core.errors import CohortBridgeError
+from core.moments import replace_moments
 from core.vendors.cohort_sync import test_endpoint as ask_endpoint
 from core.vendors.http import connect_http
 from core.vendors.mixpanel import Mixpanel
@@ -187,7 +188,7 @@ def assert_advice(message: str | None, advice: str | None) -> None:
     assert message
     assert advice
     assert len(message) < 400
-    assert message.replace("\u00a0", " ").isprintable(), "a blank that does not break steers nothing"
+    assert replace_moments(message, str).isprintable(), "but for the blanks of a moment of ours"
     assert "not foresee" not in message
 
 
