@@ -103,7 +103,7 @@ def changing(everything: Everything) -> Iterator[sqlite3.Connection]:
         yield database
 
 
-def trouble_the_account(everything: Everything) -> None:
+def let_account_expire(everything: Everything) -> None:
     """Let the service account expire soon."""
     at = datetime.now(UTC) + timedelta(days=3)
     with changing(everything) as database:

@@ -70,7 +70,7 @@ def unknown_pages() -> dict[str, str]:
 
 
 def busy_pages(everything: Everything) -> dict[str, str]:
-    """Name the pages that show a run under way."""
+    """Name the pages that show a running export."""
     return {
         "": "Overview",
         f"cohorts?cohort={EVERYONE}": "Cohorts",

@@ -1,6 +1,6 @@
 """Make pictures of every page, light and dark, in three widths: `python -m tests.browser.pictures [FOLDER]`.
 
-Set up over the sandbox are: nothing connected, a run and an association under way, runs that failed, plenty of
+Set up over the sandbox are: nothing connected, a running export and association, runs that failed, plenty of
 everything, searches that find nothing, forms and questions; then the same without a worker, for each role, and with
 files that are gone.
 """
@@ -22,9 +22,9 @@ from tests.browser.picture_homes import (
     a_member,
     associate,
     fill,
+    let_account_expire,
     lose_members,
     plenty,
-    trouble_the_account,
 )
 from tests.browser.picture_pages import (
     busy_pages,
@@ -50,7 +50,7 @@ NARROWEST = 768
 VARIANTS: tuple[Variant, ...] = tuple((scheme, width) for scheme in SCHEMES for width in WIDTHS)
 # Of what is seldom seen, three are enough to see each scheme and width.
 CORNERS: tuple[Variant, ...] = (("light", 1280), ("dark", 800), ("light", 390))
-NO_MATCH = "nobody bears this name"
+NO_MATCH = "no one has this name"
 
 
 def main() -> None:
@@ -82,13 +82,13 @@ def main() -> None:
             take_forms(browser, everything, folder / "forms")
             take_signed_in(browser, home, folder / "signed-in")
             take_questions(browser, everything, folder / "forms")
-            with an_association_under_way(browser, everything, home):
+            with running_association(browser, everything, home):
                 take(browser, everything, folder / "busy", {"matching?association=4": "Matching"})
-            with a_run_under_way(browser, everything):
+            with running_export(browser, everything):
                 take(browser, everything, folder / "busy", busy_pages(everything))
         with stage.dashboard_alone(used) as alone:
             everything = Everything(alone.url, alone.sandbox, used)
-            trouble_the_account(everything)
+            let_account_expire(everything)
             take(browser, everything, folder / "no-worker", no_worker_pages(everything))
             take_refresh(browser, everything, folder / "no-worker")
         take_roles(browser, used.parent, folder / "roles")
@@ -101,7 +101,7 @@ def main() -> None:
 
 
 def take_signed_in(browser: Browser, home: Path, folder: Path) -> None:
-    """Take pictures of the way in, of who is not let in, and of what admins decide about people."""
+    """Take pictures of the sign-in, of who is denied access, and of what admins decide about people."""
     (home / "signed").mkdir()
     with signed_dashboard(home / "signed") as signed:
         for name in ("boss", "vera", "carl"):
@@ -145,7 +145,7 @@ def take(
 ) -> None:
     """Take pictures of each page, drawn once for all wide windows of a color scheme, and once for all narrow ones.
 
-    From the widest on: what a window that grows draws anew would be missing in its picture.
+    From the widest on: what a window that grows draws again would be missing in its picture.
     """
     kinds: list[tuple[Scheme, bool]] = list(dict.fromkeys((scheme, width < NARROWEST) for scheme, width in variants))
     for scheme, is_narrow in kinds:
@@ -190,12 +190,12 @@ def take_searches(browser: Browser, everything: Everything, folder: Path) -> Non
 
 
 def take_search_box(browser: Browser, everything: Everything, folder: Path) -> None:
-    """Take pictures of the search on every page: empty, with what it found, of a user, and of nobody."""
+    """Take pictures of the search on every page: empty, with its hits, of a user, and of no one."""
     looked_for = {
         "empty": ("", "Search finds groups"),
-        "found": ("power", "group at"),
+        "hits": ("power", "group at"),
         "user": (a_member(everything), "user in"),
-        "nobody": ("i_nobody", "Why, and what to do"),
+        "no-one": ("i_no_one", "Why, and what to do"),
         "run": ("run 2", "Run 2"),
     }
     for scheme, width in VARIANTS:
@@ -212,7 +212,7 @@ def take_search_box(browser: Browser, everything: Everything, folder: Path) -> N
 
 
 def take_saved_filters(browser: Browser, everything: Everything, folder: Path) -> None:
-    """Take pictures of filters that were kept under a name."""
+    """Take pictures of filters that were saved under a name."""
     for number, (scheme, width) in enumerate(CORNERS):
         with window(browser, scheme, width) as page:
             go(page, f"{everything.url}/history?status=failed", "History")
@@ -331,7 +331,7 @@ def take_question(
 
 @contextmanager
 def window(browser: Browser, scheme: Scheme, width: int) -> Iterator[Page]:
-    """Open a browser window in a colour scheme."""
+    """Open a browser window in a color scheme."""
     context = browser.new_context(
         viewport={"width": width, "height": HEIGHT},
         color_scheme=scheme,
@@ -343,7 +343,7 @@ def window(browser: Browser, scheme: Scheme, width: int) -> Iterator[Page]:
 
 
 @contextmanager
-def an_association_under_way(browser: Browser, everything: Everything, folder: Path) -> Iterator[None]:
+def running_association(browser: Browser, everything: Everything, folder: Path) -> Iterator[None]:
     """Let a worker be about to write many rows while inside."""
     file = folder / "many.csv"
     file.write_text("\n".join(["distinct_id,apptimize_id", *(f"many-{number},i_m{number}" for number in range(7000))]))
@@ -362,7 +362,7 @@ def an_association_under_way(browser: Browser, everything: Everything, folder: P
 
 
 @contextmanager
-def a_run_under_way(browser: Browser, everything: Everything) -> Iterator[None]:
+def running_export(browser: Browser, everything: Everything) -> Iterator[None]:
     """Let a run take its time while inside."""
     everything.fault("slow", seconds=20, target="mixpanel")
     with window(browser, "light", 1280) as page:
