@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import ClassVar
 
-from core.text import one_line
+from core.text import single_line
 
 # Longer than any sentence of ours: what a name of other origin would make of it is cut.
 _LONGEST = 1000
@@ -28,9 +28,9 @@ class CohortBridgeError(Exception):
     default_advice: ClassVar[str] = "Look at the run in History."
 
     def __init__(self, message: str, *, advice: str | None = None, code: str | None = None) -> None:
-        self.message = one_line(message, most=_LONGEST)
+        self.message = single_line(message, most=_LONGEST)
         super().__init__(self.message)
-        self.advice = one_line(advice or self.default_advice, most=_LONGEST)
+        self.advice = single_line(advice or self.default_advice, most=_LONGEST)
         if code:
             self.code = code
 

@@ -11,7 +11,7 @@ from core.moments import without_moments
 STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 # The halves of characters that JSON, and bytes that are not UTF-8, can smuggle in one at a time.
 SURROGATE = re.compile("[\ud800-\udfff]")
-# What nobody types into a line: control characters of ASCII and Latin-1, and lone halves of characters.
+# What no one types into a line: control characters of ASCII and Latin-1, and lone halves of characters.
 UNTYPED = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 # Mixpanel documents no limit for a distinct id; longer ones than this are no ids.
 LONGEST_USER_ID = 1024
@@ -24,10 +24,10 @@ MOST_ID = 2**63 - 1
 
 def shown(text: str, *, most: int = 200) -> str:
     """Return text as it may stand in a sentence: one line of at most `most` characters, no moment of ours in it."""
-    return without_moments(one_line(text, most=most))
+    return without_moments(single_line(text, most=most))
 
 
-def one_line(text: str, *, most: int) -> str:
+def single_line(text: str, *, most: int) -> str:
     """Return a sentence of ours as one line of at most `most` characters."""
     line = STEERING.sub(_PLACE, text[: most + 1])
     return line if len(line) <= most else f"{line[: most - 1]}…"
@@ -44,7 +44,7 @@ def escaped(document: str) -> str:
 
 
 def clean_search(text: str) -> str:
-    """Return what of a text can be searched for: an address may ask for what nobody can type, and no storage takes."""
+    """Return what of a text can be searched for: an address may ask for what no one can type, and no storage takes."""
     return UNTYPED.sub("", text)[:LONGEST_USER_ID]
 
 

@@ -32,7 +32,7 @@ def list_groups(engine: Engine) -> list[int]:
         return list(session.connection().execute(union_all(paused, held, failed)).scalars())
 
 
-def list_in_trouble(engine: Engine, group_ids: Sequence[int]) -> dict[int, Run]:
+def list_unresolved(engine: Engine, group_ids: Sequence[int]) -> dict[int, Run]:
     """Return, by group, the run that needs a person of each of these: the one that is held, or the newest if it failed.
 
     What is held comes first: it waits for a decision whatever was queued, or has failed, since.

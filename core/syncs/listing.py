@@ -18,25 +18,25 @@ from data.syncs import SyncNotRecurring, SyncRemoved, SyncUnknown
 class SyncView:
     """A sync with what a person wants to see beside it.
 
-    `trouble` is the run of its group that needs a person: one that is held, whatever came after it, or the newest if
-    that failed.
+    `unresolved_run` is the run of its group that needs a person: one that is held, whatever came after it, or the
+    newest if that failed.
     """
 
     sync: Sync
     group: Group
     destination: str
     last_run: Run | None
-    trouble: Run | None = None
+    unresolved_run: Run | None = None
 
     @property
     def is_held(self) -> bool:
         """Whether its group has a held run, which waits for a decision."""
-        return self.trouble is not None and self.trouble.status == RunStatus.HELD
+        return self.unresolved_run is not None and self.unresolved_run.status == RunStatus.HELD
 
     @property
     def is_failing(self) -> bool:
         """Whether the newest run of its group failed."""
-        return self.trouble is not None and not self.is_held
+        return self.unresolved_run is not None and not self.is_held
 
 
 @action(Role.VIEWER)
@@ -56,9 +56,9 @@ def list_syncs(
 
 def _add_runs(bridge: Bridge, rows: Sequence[tuple[Sync, Group, str]]) -> list[SyncView]:
     last = run_stats.newest_of_each_sync(bridge.engine, [sync.id for sync, _, _ in rows if sync.id is not None])
-    trouble = attention.list_in_trouble(bridge.engine, [sync.group_id for sync, _, _ in rows])
+    unresolved = attention.list_unresolved(bridge.engine, [sync.group_id for sync, _, _ in rows])
     return [
-        SyncView(sync, group, name, last.get(sync.id or 0), trouble.get(sync.group_id)) for sync, group, name in rows
+        SyncView(sync, group, name, last.get(sync.id or 0), unresolved.get(sync.group_id)) for sync, group, name in rows
     ]
 
 

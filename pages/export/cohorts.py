@@ -199,17 +199,17 @@ def syncs_text(views: list[SyncView]) -> str:
     """Format in a few words how a cohort is kept up to date; what needs a person comes first."""
     if not views:
         return ""
-    troubles = [run_status.state_word(view.trouble) for view in views if view.trouble]
+    unresolved = [run_status.state_word(view.unresolved_run) for view in views if view.unresolved_run]
     if len(views) > 1:
         paused = sum(view.sync.state == SyncState.PAUSED for view in views)
-        counts = [*Counter(troubles).items(), *([("paused", paused)] if paused else [])]
+        counts = [*Counter(unresolved).items(), *([("paused", paused)] if paused else [])]
         return ", ".join(
             [pluralize(len(views), "sync"), *(f"{number(count)} {word.lower()}" for word, count in counts)]
         )
     sync = views[0].sync
     is_paused = sync.state == SyncState.PAUSED
-    if troubles:
-        return f"{troubles[0]}, {'paused' if is_paused else timing_phrase(sync)}"
+    if unresolved:
+        return f"{unresolved[0]}, {'paused' if is_paused else timing_phrase(sync)}"
     return paused_text(sync) if is_paused else timing_text(sync)
 
 
@@ -279,8 +279,8 @@ def show_syncs(views: list[SyncView]) -> None:
                 icon=":material/sync:" if is_on else ":material/pause_circle:",
                 color="green" if is_on else "orange",
             )
-            if view.trouble:
-                run_status.badge(view.trouble)
+            if view.unresolved_run:
+                run_status.badge(view.unresolved_run)
             every = escape_markdown(timing_text(view.sync))
             until = f"Resumes at {clock(view.sync.paused_until)}. " if view.sync.paused_until else ""
             st.caption(f"{until}{every}, to {escape_markdown(view.destination)}.", width="content")

@@ -78,7 +78,7 @@ def _order(sync: Freshness) -> tuple[bool, bool, bool]:
     """Put what is late first, then what is held or fails, then what is paused; the stalest first among each."""
     return (
         not sync.is_late,
-        sync.view.trouble is None,
+        sync.view.unresolved_run is None,
         sync.view.sync.state != SyncState.PAUSED,
     )
 

@@ -117,8 +117,8 @@ def show_one(bridge: Bridge, person: Actor, view: SyncView, connections: list[Co
         st.info(ended_text(view))
         answers.show(bridge, person, sync_dialogs.PLACE)
     run = view.last_run
-    if view.trouble and view.is_held and (run is None or view.trouble.id != run.id):
-        show_end(bridge, person, view.trouble, heading="Waits for a decision")
+    if view.unresolved_run and view.is_held and (run is None or view.unresolved_run.id != run.id):
+        show_end(bridge, person, view.unresolved_run, heading="Waits for a decision")
     show_last_run(bridge, person, run)
     show_past(bridge, person, view)
     show_links(view)

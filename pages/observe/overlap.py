@@ -41,7 +41,7 @@ def requested_pair() -> tuple[int, int] | None:
 
 
 def show_no_pair() -> None:
-    """Say that what the address asks for is no pair of groups."""
+    """Show that what the address asks for is no pair of groups."""
     if asked := st.query_params.get("pair", "").strip():
         st.warning(
             f"{escape_markdown(shown(asked, most=40))} names no two groups: all groups are shown.",

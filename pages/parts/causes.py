@@ -64,7 +64,7 @@ def of_run(run: Run) -> str:
 
 def of_sync(view: SyncView) -> str:
     """Return what paused a sync, or why a run of its group needs a person."""
-    run = view.trouble
+    run = view.unresolved_run
     if view.sync.state != SyncState.PAUSED:
         return of_run(run) if run else ""
     reason = pause_reason(view.sync)

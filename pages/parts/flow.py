@@ -216,7 +216,7 @@ def _layer(rows: list[dict[str, Any]], encoding: vega.Spec, **mark: Any) -> vega
 
 
 def _labels(rows: list[dict[str, Any]], place: vega.Spec, **look: Any) -> vega.Spec:
-    """Write labels, each on a rim of the page's own background: they lie over bands of any color.
+    """Draw labels, each on a rim of the page's own background: they lie over bands of any color.
 
     That the rim lies behind its letters is said in index_page.css.
     """

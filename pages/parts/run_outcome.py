@@ -60,7 +60,7 @@ def _success(run: Run, now: GroupNow | None) -> None:
         _warn_of_no_members(run, ". Nothing was written.", title="The group would be empty")
         return
     if run.dry_run:
-        text = f"The group would hold {members}.{_left_out(run)} Nothing was written."
+        text = f"The group would hold {members}.{_excluded(run)} Nothing was written."
         title, icon = "The preview is done", "experiment"
     elif now is None or not now.is_as_of(run):
         _past_success(run, now)
@@ -73,10 +73,10 @@ def _success(run: Run, now: GroupNow | None) -> None:
         _warn_of_no_members(run, becomes, title="The group is empty")
         return
     elif run.write == "none":
-        text = f"Nothing has changed: the group at {place} holds the same {members}.{_left_out(run)} Nothing was sent."
+        text = f"Nothing has changed: the group at {place} holds the same {members}.{_excluded(run)} Nothing was sent."
         title, icon = _COMPLETE, "check_circle"
     else:
-        text = f"After this run, the group at {place} holds {members}.{_left_out(run)}"
+        text = f"After this run, the group at {place} holds {members}.{_excluded(run)}"
         title, icon = _COMPLETE, "check_circle"
     st.success(text, title=title, icon=f":material/{icon}:")
 
@@ -91,7 +91,7 @@ def _past_success(run: Run, now: GroupNow | None) -> None:
     """Show what the group held after a run, where that is not known to be what it holds now."""
     place, members = escape_markdown(run.destination), pluralize(run.members, "member")
     title = "The group was rolled back" if run.trigger == "undo" else "Every user with a usable id was in the group"
-    text = f"The group at {place} held {members} then. {_since(run, now)}".strip() + _left_out(run)
+    text = f"The group at {place} held {members} then. {_since(run, now)}".strip() + _excluded(run)
     st.info(text, title=title, icon=":material/history:")
 
 
@@ -109,8 +109,8 @@ def _since(run: Run, now: GroupNow | None) -> str:
     return f"Run {later.id} has brought it up to date since, with {pluralize(later.members, 'member')}."
 
 
-def _left_out(run: Run) -> str:
-    """Format, as a sentence to follow another, how many users of the cohort are no members, and why; empty for nobody.
+def _excluded(run: Run) -> str:
+    """Format, as a sentence to follow another, how many users of the cohort are no members, and why; empty for none.
 
     It is why a group may hold fewer than Mixpanel counts in its cohort.
     """

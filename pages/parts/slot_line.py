@@ -78,7 +78,7 @@ def _ticks(begins_s: float, ends_s: float) -> list[float]:
 
 
 def words(told: SlotLine) -> str:
-    """Say the same in words, of the times that are over: `94 of 96 on time, 1 late, 1 missed`."""
+    """Format the same in words, of the times that are over: `94 of 96 on time, 1 late, 1 missed`."""
     on_time, counts = told.on_time, told.counts
     parts = [f"{number(on_time.met)} of {number(on_time.due)} on time"] if on_time.due else []
     parts += [f"{number(counts[state])} {word}" for state, word in _WORDS.items() if counts[state]]

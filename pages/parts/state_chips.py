@@ -72,6 +72,6 @@ def of_sync(sync: Freshness) -> list[str]:
         states.append(PAUSED)  # until when stands with the cause
     elif sync.is_late:
         states.append(LATE)
-    if view.trouble and (view.is_held or not is_paused):
-        states.append(run_status.state_word(view.trouble))
+    if view.unresolved_run and (view.is_held or not is_paused):
+        states.append(run_status.state_word(view.unresolved_run))
     return states or [ACTIVE]

@@ -89,8 +89,8 @@ def test_the_menu_counts_what_overview_lists(bridge: Bridge, seed: int):
     _, items = get_health_and_attention(bridge, LOCAL, [], views)
     needs_person = {run.group_id: run.id for run in items.runs[::-1]}  # what is held comes first
     active = [view for view in views if view.sync.state == SyncState.ACTIVE]
-    in_trouble = {view.group.id: view.trouble.id for view in active if view.trouble}
-    assert in_trouble == {
+    unresolved = {view.group.id: view.unresolved_run.id for view in active if view.unresolved_run}
+    assert unresolved == {
         view.group.id: needs_person[view.group.id or 0] for view in active if view.group.id in needs_person
     }
 
